@@ -1,0 +1,3 @@
+# make help lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
