@@ -1,0 +1,1 @@
+"""The experiment agent: which methods are tried, and what came of them."""
