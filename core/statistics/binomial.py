@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from core.errors import InvalidInputError
@@ -32,7 +32,11 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Return p-values adjusted for the family by Holm's step-down rule (Holm 1979), in the given order."""
-    if not p_values:
-        return ()
-    return tuple(float(p) for p in multipletests(p_values, method="holm")[1])
+    """Return p-values adjusted for the family by Holm's step-down rule (Holm 1979), in the given order.
+
+    statsmodels' multipletests gives the same and collects garbage on every call, which takes 0.1 s in a large process.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    order = values.argsort(kind="stable")
+    stepped = np.minimum(1.0, np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)))
+    return tuple(float(p) for p in stepped[order.argsort(kind="stable")])

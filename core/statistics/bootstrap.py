@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from core.statistics.binomial import mcnemar_exact, wilson
@@ -73,8 +72,9 @@ def _constant_interval(value: float, items: int, level: float) -> Interval:
 def _resampled(data: Sequence[Array], weights: Array, level: float, draw: tuple[int, int]) -> Interval:
     seed, resamples = draw
 
-    def statistic(*samples: Array, axis: int = -1) -> NDArray[np.float64]:
-        return sum((w * s.mean(axis=axis) for w, s in zip(weights, samples, strict=True)), start=np.float64(0))  # type: ignore[return-value]
+    def statistic(*samples: Array, axis: int = -1) -> Array:
+        means = [w * s.mean(axis=axis) for w, s in zip(weights, samples, strict=True)]
+        return np.asarray(sum(means[1:], start=means[0]), dtype=np.float64)
 
     # A stratum of one value can't be jackknifed; percentile needs no jackknife.
     method = "percentile" if any(_constant(d) or len(d) < 3 for d in data) else "BCa"
