@@ -7,14 +7,13 @@ recorded as a transcript that says who decided. Nothing here knows a provider.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 from pydantic import BaseModel
 
 from core.ports import Journal
 from core.types.transcript import Decider, Message, Transcript
 
-A = TypeVar("A", bound=BaseModel)
 AgentName = Literal["survey", "experiment", "optimizer", "report", "intake"]
 
 
@@ -24,7 +23,7 @@ def no_objection(_: BaseModel) -> Sequence[str]:
 
 
 @dataclass(frozen=True)
-class Question(Generic[A]):
+class Question[A: BaseModel]:
     """One decision to make.
 
     `check` returns what is wrong with a well-formed answer (an unknown id, say); its messages are shown to the model.
@@ -49,7 +48,7 @@ class Brain(Protocol):
         """Return the language model's name, or None where policies decide."""
         ...
 
-    async def decide(self, question: Question[A]) -> A:
+    async def decide[A: BaseModel](self, question: Question[A]) -> A:
         """Answer a question, record the transcript, and return the answer."""
         ...
 
@@ -62,7 +61,7 @@ class PolicyBrain:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
-    async def decide(self, question: Question[A]) -> A:
+    async def decide[A: BaseModel](self, question: Question[A]) -> A:
         """Answer by the policy and record the decision with its reason."""
         answer = question.policy()
         await self._journal.transcript(

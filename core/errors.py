@@ -110,12 +110,6 @@ class JobFailedError(RunError):
     code = "job_failed"
 
 
-class SplitViolationError(RunError):
-    """A stage asked for items that it must not see."""
-
-    code = "split_violation"
-
-
 class RunCancelledError(RunError):
     """The run was cancelled."""
 

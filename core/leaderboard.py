@@ -60,13 +60,17 @@ def strata_of(
 
 
 def leaderboard(
-    role: Role, candidates: Sequence[Candidate], evaluations: Sequence[Evaluation], benchmarks: Sequence[Benchmark]
+    role: Role | str,
+    candidates: Sequence[Candidate],
+    evaluations: Sequence[Evaluation],
+    benchmarks: Sequence[Benchmark],
 ) -> Leaderboard:
     """Rank candidates by their weighted mean over a role's benchmarks.
 
     Candidates without an evaluation on every benchmark of the role, or with other items than most, are left out and
     named in the note: a mean over other items is no rank. Equal scores are ordered by id, so ranks are repeatable.
     """
+    role = Role(role)
     slices = tuple(b for b in benchmarks if b.role is role)
     own = tuple(e for e in evaluations if e.role == role.value and e.benchmark in {b.name for b in slices})
     found = {c.id: strata_of(c.id, own, slices) for c in candidates} if slices else {}

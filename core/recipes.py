@@ -1,7 +1,7 @@
 """Recipes of merge candidates: mergekit YAML from a method, the SoW's models and parameters.
 
-Inside a run a recipe names models as the SoW does (`base`, `code`); `published` puts paths or hub ids in their place, so
-that a user can rerun it with mergekit alone.
+Inside a run a recipe names models as the SoW does (`base`, `code`); `published` puts paths or hub ids in their place,
+so that a user can rerun it with mergekit alone.
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def method_recipe(
 
 
 def _default_weight(method: str) -> float:
-    # Task vectors of several experts add up: the published 0.4 (MergeBench) for rules that sum, 1 for those that average.
+    # Task vectors of several experts add up: MergeBench's 0.4 for rules that sum, 1 for those that average.
     summing = {
         "task_arithmetic",
         "dare_linear",

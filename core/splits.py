@@ -1,50 +1,66 @@
-"""Split discipline: which benchmark slices a stage may use.
+"""Split discipline, held where jobs are asked for: a search never sees what confirms it (optimisation.md, 'Splits').
 
-The job layer calls `check_split` before a job exists, so that a search can't be fitted to the items it is confirmed on
-even by a mistake in an agent. It can't see that two slices of different names hold the same items; `check_disjoint`
-does, on ids.
+`check_split` needs no more than a payload, so that the job layer can hold it for everyone; `check_stage` also knows
+the stage and the SoW, and refuses a relabelled slice. Neither can see that two slices of different names hold the
+same items: `check_disjoint` does, on ids.
 """
 
 from collections.abc import Collection, Mapping
 
-from core.errors import InvalidInputError, SplitViolationError
-from core.types.job import CommandEvaluate, EvaluateArtifact, JobPayload, MergeEvaluate
+from core.errors import RunError
+from core.types.job import EvaluateArtifact, JobPayload, MergeEvaluate
 from core.types.run import Stage
 from core.types.sow import Benchmark, Role, StatementOfWork
 
+TRIAL_PREFIX = "trial-"
 ALLOWED: dict[Stage, frozenset[Role]] = {
-    Stage.SURVEY: frozenset(),
     Stage.EXPERIMENT: frozenset({Role.SEARCH, Role.SCREEN, Role.SHOW}),
     Stage.OPTIMIZE: frozenset({Role.SEARCH}),
     Stage.CONFIRM: frozenset({Role.CONFIRM, Role.SHOW}),
 }
 
 
-def check_split(payload: JobPayload, stage: Stage, sow: StatementOfWork | None = None) -> None:
+class SplitViolationError(RunError):
+    """A search asked for items that it must not see."""
+
+    code = "split_violation"
+
+
+def check_split(payload: JobPayload) -> None:
+    """Raise SplitViolationError when a trial of the search is to be evaluated on anything but a search slice."""
+    if not isinstance(payload, MergeEvaluate | EvaluateArtifact):
+        return
+    if payload.candidate_id.startswith(TRIAL_PREFIX) and payload.benchmark.role is not Role.SEARCH:
+        raise SplitViolationError(
+            f"Trial {payload.candidate_id} asked for {payload.benchmark.role.value} items of {payload.benchmark.name}.",
+            fix="Trials are evaluated on slices with role 'search' only.",
+        )
+
+
+def check_stage(payload: JobPayload, stage: Stage, sow: StatementOfWork) -> None:
     """Raise SplitViolationError when a stage may not use this payload's slice.
 
-    With the SoW, the slice must also be one of its own, in everything but items and seed: a relabelled confirm slice
-    is refused. Command tasks have no slices; their evaluation is one number, known to be fitted.
+    The slice must be one that the SoW declares, in everything but the seed. Command tasks have no slices.
     """
-    if isinstance(payload, CommandEvaluate) or not isinstance(payload, MergeEvaluate | EvaluateArtifact):
+    check_split(payload)
+    if not isinstance(payload, MergeEvaluate | EvaluateArtifact):
         return
-    benchmark = payload.benchmark
-    allowed = ALLOWED.get(stage, frozenset())
+    benchmark, allowed = payload.benchmark, ALLOWED.get(stage, frozenset())
     if benchmark.role not in allowed:
         names = ", ".join(sorted(allowed)) or "no"
         raise SplitViolationError(
-            f"The {stage} stage may use {names} slices; {benchmark.name!r} is a {benchmark.role} slice.",
+            f"The {stage.value} stage may use {names} slices; {benchmark.name!r} is a {benchmark.role.value} slice.",
             fix="Give the Statement of Work a benchmark with that role.",
         )
-    if sow is not None and not _declared(benchmark, sow):
+    if _identity(benchmark) not in {_identity(b) for b in sow.benchmarks}:
         raise SplitViolationError(
-            f"The slice {benchmark.name!r} is not one of the Statement of Work's {benchmark.role} slices.",
-            fix="Use the benchmarks as the Statement of Work declares them; only items and seed may differ.",
+            f"The slice {benchmark.name!r} is not one of the Statement of Work's {benchmark.role.value} slices.",
+            fix="Use the benchmarks as the Statement of Work declares them; only the seed may differ.",
         )
 
 
 def check_disjoint(items: Mapping[str, Collection[str]], roles: Mapping[str, Role]) -> None:
-    """Raise InvalidInputError when an item of a confirm slice is also in a search or screen slice.
+    """Raise SplitViolationError when an item of a confirm slice is also in a search or screen slice.
 
     `items` maps a benchmark's name to its item ids, `roles` to its role.
     """
@@ -53,16 +69,11 @@ def check_disjoint(items: Mapping[str, Collection[str]], roles: Mapping[str, Rol
         shared = confirm.keys() & set(ids)
         if roles[name] in {Role.SEARCH, Role.SCREEN} and shared:
             first = min(shared)
-            raise InvalidInputError(
-                f"{len(shared)} items of {name!r} ({roles[name]}) are also in {confirm[first]!r} (confirm): {first}.",
+            raise SplitViolationError(
+                f"{len(shared)} items of {name!r} are also in the confirm slice {confirm[first]!r}: {first}.",
                 fix="Confirm on items that nothing was chosen by.",
             )
 
 
-def _declared(benchmark: Benchmark, sow: StatementOfWork) -> bool:
-    return any(_identity(benchmark) == _identity(declared) for declared in sow.benchmarks)
-
-
 def _identity(benchmark: Benchmark) -> str:
-    plain = benchmark.evolve(sampling=benchmark.sampling.evolve(seed=0))
-    return plain.model_dump_json()
+    return benchmark.evolve(sampling=benchmark.sampling.evolve(seed=0)).model_dump_json()
