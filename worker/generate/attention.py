@@ -57,12 +57,13 @@ def _decode(
     """Attend from one token a row; `mask` is additive float32 [rows, 1, 1, span]."""
     rows, heads, _, dim = query.shape
     kv_heads = key.shape[0] // rows
-    scores = torch.bmm(query.reshape(rows * kv_heads, heads // kv_heads, dim), key.transpose(1, 2))
+    grouped = query.reshape(rows * kv_heads, heads // kv_heads, dim).to(key.dtype)
+    scores = torch.bmm(grouped, key.transpose(1, 2))
     weights = _capped(scores.float(), scaling).view(rows, kv_heads, heads // kv_heads, -1)
     if mask is not None:
         weights = weights + mask
     shares = torch.softmax(weights, dim=-1).to(value.dtype).view(scores.shape)
-    return torch.bmm(shares, value).view(rows, 1, heads, value.shape[-1])
+    return torch.bmm(shares, value).view(rows, 1, heads, value.shape[-1]).to(query.dtype)
 
 
 def _prefill(
