@@ -34,7 +34,8 @@ FENCES = {
     "langchain_openai": ("agents/llm.py",),
     "openai": ("agents/llm.py",),
     "sqlalchemy": ("core/",),
-    "psycopg": ("core/", "app/graph_store.py"),
+    "psycopg": ("core/", "app/graph_store.py", "app/migrate.py"),
+    "procrastinate": ("core/", "app/executor.py"),
 }
 MAX_MODULE_LINES = 300
 MAX_FUNCTION_LINES = 40

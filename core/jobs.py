@@ -1,0 +1,180 @@
+"""Jobs in the database: asked for by a run's nodes, done by workers, found again by their key.
+
+A job's key is its run and a hash of its payload, so that a node that is run again finds the same job and nothing is
+computed twice. An attempt number fences off the late result of a worker that was given up.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import RowMapping, and_, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from core.db import Database
+from core.errors import JobFailedError, RunCancelledError
+from core.queue import Queue
+from core.splits import check_split
+from core.tables import jobs, runs
+from core.types.job import EmbedTexts, JobKind, JobPayload, JobResult, JobStatus
+from core.types.run import RunStatus
+
+POLL_S = 0.25
+PAYLOAD: TypeAdapter[JobPayload] = TypeAdapter(JobPayload)
+RESULT: TypeAdapter[JobResult] = TypeAdapter(JobResult)
+
+
+class JobClient:
+    """Asks for jobs in the name of one run and awaits them. It is the `Jobs` port of the agents."""
+
+    def __init__(self, db: Database, queue: Queue, run_id: str) -> None:
+        self._db = db
+        self._queue = queue
+        self._run_id = run_id
+
+    async def run(self, payload: JobPayload) -> JobResult:
+        """Ask for a job, or find it, and await its result.
+
+        Raises JobFailedError when the job failed, RunCancelledError when the run was cancelled meanwhile.
+        """
+        key = await self._ask(payload)
+        while True:
+            row = await self._state(key)
+            if row["status"] == JobStatus.SUCCEEDED:
+                return RESULT.validate_python(row["result"])
+            if row["status"] == JobStatus.FAILED:
+                raise JobFailedError(f"{payload.kind.value}: {row['error']}")
+            if row["status"] == JobStatus.CANCELLED or row["run_status"] == RunStatus.CANCELLED:
+                raise RunCancelledError
+            await asyncio.sleep(POLL_S)
+
+    async def _ask(self, payload: JobPayload) -> str:
+        """Insert and enqueue the job in one transaction where it is new, or was cancelled or failed before a resume."""
+        check_split(payload)
+        key = payload.key(self._run_id)
+        values = {
+            "key": key, "run_id": self._run_id, "kind": payload.kind.value, "status": JobStatus.QUEUED,
+            "candidate_id": None if isinstance(payload, EmbedTexts) else payload.candidate_id,
+            "payload": payload.model_dump(mode="json"),
+        }  # fmt: skip
+        async with self._db.transaction() as tx:
+            made = await tx.execute(insert(jobs).values(values).on_conflict_do_nothing().returning(jobs.c.key))
+            if made.one_or_none() is None:
+                again = await tx.execute(
+                    update(jobs)
+                    .where(and_(jobs.c.key == key, jobs.c.status == JobStatus.CANCELLED))
+                    .values(status=JobStatus.QUEUED, error=None)
+                    .returning(jobs.c.key)
+                )
+                if again.one_or_none() is None:
+                    return key
+            await self._queue.enqueue_job(key, tx)
+        return key
+
+    async def _state(self, key: str) -> RowMapping:
+        async with self._db.transaction() as tx:
+            found = await tx.execute(
+                select(jobs.c.status, jobs.c.result, jobs.c.error, runs.c.status.label("run_status"))
+                .join(runs, runs.c.id == jobs.c.run_id)
+                .where(jobs.c.key == key)
+            )
+            return found.mappings().one()
+
+
+class JobStore:
+    """The workers' and the readers' side of the job table."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def claim(self, key: str, worker: str, device: str) -> tuple[JobPayload, int] | None:
+        """Take a job; return its payload and this attempt's number, or None when nothing is to be done."""
+        async with self._db.transaction() as tx:
+            taken = await tx.execute(
+                update(jobs)
+                .where(and_(jobs.c.key == key, jobs.c.status.in_([JobStatus.QUEUED, JobStatus.RUNNING])))
+                .values(
+                    status=JobStatus.RUNNING, attempt=jobs.c.attempt + 1, worker=worker, device=device,
+                    started_at=func.clock_timestamp(),
+                )
+                .returning(jobs.c.payload, jobs.c.attempt)
+            )  # fmt: skip
+            row = taken.mappings().one_or_none()
+        return None if row is None else (PAYLOAD.validate_python(row["payload"]), int(row["attempt"]))
+
+    async def wanted(self, key: str, attempt: int) -> bool:
+        """Return whether this attempt is still the one to go on: not overtaken, and the run not cancelled."""
+        async with self._db.transaction() as tx:
+            found = await tx.execute(
+                select(jobs.c.attempt, jobs.c.status, runs.c.status.label("run_status"))
+                .join(runs, runs.c.id == jobs.c.run_id)
+                .where(jobs.c.key == key)
+            )
+            row = found.mappings().one_or_none()
+        if row is None:
+            return False
+        current = row["attempt"] == attempt and row["status"] == JobStatus.RUNNING
+        return bool(current and row["run_status"] != RunStatus.CANCELLED)
+
+    async def progress(self, key: str, attempt: int, done: int, total: int) -> None:
+        """Record how far this attempt is."""
+        await self._fenced(key, attempt, done=done, total=total)
+
+    async def succeed(self, key: str, attempt: int, result: JobResult) -> bool:
+        """Keep the result; return False when another attempt has overtaken this one."""
+        dumped = result.model_dump(mode="json")
+        return await self._end(key, attempt, JobStatus.SUCCEEDED, result=dumped, error=None)
+
+    async def fail(self, key: str, attempt: int, error: str) -> bool:
+        """Record why this attempt has no result."""
+        return await self._end(key, attempt, JobStatus.FAILED, error=error)
+
+    async def cancel(self, key: str, attempt: int) -> bool:
+        """Record that this attempt was stopped because nobody waits for it."""
+        return await self._end(key, attempt, JobStatus.CANCELLED)
+
+    async def _end(self, key: str, attempt: int, status: JobStatus, **values: Any) -> bool:
+        return await self._fenced(key, attempt, status=status, finished_at=func.clock_timestamp(), **values)
+
+    async def abandon(self, key: str, cap: int) -> bool:
+        """Fail a job whose workers died `cap` times; return whether it was, or had ended anyway."""
+        async with self._db.transaction() as tx:
+            row = (await tx.execute(select(jobs).where(jobs.c.key == key))).mappings().one_or_none()
+            if row is None or JobStatus(row["status"]) not in {JobStatus.QUEUED, JobStatus.RUNNING}:
+                return True
+            if row["attempt"] < cap:
+                return False
+            error = f"The worker died {row['attempt']} times while doing this job; it is not tried again."
+            await tx.execute(
+                update(jobs)
+                .where(jobs.c.key == key)
+                .values(status=JobStatus.FAILED, error=error, finished_at=func.clock_timestamp())
+            )
+            return True
+
+    async def _fenced(self, key: str, attempt: int, **values: Any) -> bool:
+        mine = and_(jobs.c.key == key, jobs.c.attempt == attempt, jobs.c.status == JobStatus.RUNNING)
+        async with self._db.transaction() as tx:
+            changed = await tx.execute(update(jobs).where(mine).values(**values).returning(jobs.c.key))
+            return changed.one_or_none() is not None
+
+    async def of_run(self, run_id: str, candidate_id: str | None = None) -> Sequence[RowMapping]:
+        """Return the jobs of a run, or of one of its candidates, without payloads and results."""
+        query = select(
+            jobs.c.key, jobs.c.kind, jobs.c.candidate_id, jobs.c.status, jobs.c.attempt, jobs.c.worker, jobs.c.done,
+            jobs.c.total, jobs.c.error, jobs.c.created_at, jobs.c.started_at, jobs.c.finished_at,
+        ).where(jobs.c.run_id == run_id).order_by(jobs.c.created_at)  # fmt: skip
+        if candidate_id is not None:
+            query = query.where(jobs.c.candidate_id == candidate_id)
+        async with self._db.transaction() as tx:
+            return (await tx.execute(query)).mappings().all()
+
+    async def results(self, run_id: str, candidate_id: str | None = None) -> Sequence[JobResult]:
+        """Return the results of finished evaluations of a run, or of one candidate, oldest first."""
+        wanted = [jobs.c.run_id == run_id, jobs.c.status == JobStatus.SUCCEEDED, jobs.c.kind != JobKind.EMBED_TEXTS]
+        if candidate_id is not None:
+            wanted.append(jobs.c.candidate_id == candidate_id)
+        async with self._db.transaction() as tx:
+            rows = await tx.execute(select(jobs.c.result).where(and_(*wanted)).order_by(jobs.c.finished_at))
+            return [RESULT.validate_python(r) for r in rows.scalars()]

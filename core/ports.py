@@ -1,0 +1,109 @@
+"""Ports: what the agents need from the outside, as small protocols. Fakes are real implementations of them."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from core.types.base import Value
+from core.types.job import JobPayload, JobResult
+from core.types.run import Stage
+from core.types.transcript import Transcript
+from core.types.work import Work
+
+
+class Page(Value):
+    """One page of a source's answer. `next_page` is None at the end; `total` where the source says it."""
+
+    works: tuple[Work, ...]
+    next_page: int | None = None
+    total: int | None = None
+    cached: bool = False
+
+
+@runtime_checkable
+class LiteratureSource(Protocol):
+    """Where works come from. Raises SourceError when the source fails for good after bounded back-off."""
+
+    name: str
+
+    async def search(self, query: str, page: int = 0) -> Page:
+        """Return one page of works that match a query."""
+        ...
+
+
+@runtime_checkable
+class CitationSource(Protocol):
+    """A source that knows who cites whom."""
+
+    name: str
+
+    async def references(self, work: Work, page: int = 0) -> Page:
+        """Return works that a work cites."""
+        ...
+
+    async def citations(self, work: Work, page: int = 0) -> Page:
+        """Return works that cite a work."""
+        ...
+
+
+class Jobs(Protocol):
+    """Work for the workers, found again by its key when a node is run again."""
+
+    async def run(self, payload: JobPayload) -> JobResult:
+        """Ask for a job, or find it, and await its result; raise JobFailedError when it has none."""
+        ...
+
+
+class Journal(Protocol):
+    """Where an agent writes what it did, as it does it."""
+
+    async def event(self, kind: str, message: str, *, stage: Stage | None = None, **data: Any) -> None:
+        """Record that something happened."""
+        ...
+
+    async def transcript(self, transcript: Transcript) -> None:
+        """Record a decision with all that led to it."""
+        ...
+
+    async def progress(self, stage: Stage, done: int, total: int, note: str = "") -> None:
+        """Record how far a stage is."""
+        ...
+
+
+class Cache(Protocol):
+    """Answers of outside services, kept with an expiry so that no question is asked twice."""
+
+    async def get(self, key: str) -> bytes | None:
+        """Return a kept answer, or None when there is none or it is too old."""
+        ...
+
+    async def put(self, key: str, value: bytes, seconds: float) -> None:
+        """Keep an answer for some seconds."""
+        ...
+
+
+class Artifacts(Protocol):
+    """Content-addressed files of a run."""
+
+    async def put(self, run_id: str, name: str, data: bytes, media_type: str) -> str:
+        """Store a file under a name in a run and return its digest (SHA-256, hex)."""
+        ...
+
+    async def get(self, run_id: str, name: str) -> bytes:
+        """Return a file's bytes; raise NotFoundError when there is none."""
+        ...
+
+
+class Texts(Protocol):
+    """Sentence embeddings."""
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """Return one unit vector a text."""
+        ...
+
+
+class EventStream(Protocol):
+    """Live events of a run."""
+
+    def follow(self, run_id: str, after: int = 0) -> AsyncIterator[Mapping[str, Any]]:
+        """Yield events after an id as they come, until the run ends."""
+        ...

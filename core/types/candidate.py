@@ -1,0 +1,81 @@
+"""A candidate: what is evaluated in a run, and why it is there."""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from core.types.base import Value
+from core.types.evaluation import Score
+from core.types.recipe import Recipe
+
+
+class Fidelity(StrEnum):
+    """How closely what runs follows what was published."""
+
+    EXACT = "exact"
+    ADAPTED = "adapted"
+    NOT_APPLICABLE = "not_applicable"
+    NOT_BUILT_IN = "not_built_in"
+
+
+class Applicability(Value):
+    """Whether and how a work runs on this task, and the reason."""
+
+    work_key: str | None = None
+    work_title: str = ""
+    method: str | None = None
+    fidelity: Fidelity
+    reason: str = ""
+
+
+class Applicabilities(Value):
+    """All works of a survey and what became of each: no row is lost."""
+
+    rows: tuple[Applicability, ...]
+
+
+class CandidateKind(StrEnum):
+    """Where a candidate comes from."""
+
+    BASELINE = "baseline"
+    METHOD = "method"
+    REPRODUCTION = "reproduction"
+    TRIAL = "trial"
+
+
+class Candidate(Value):
+    """A recipe, or a submitted artifact, in a run. `id` is content-addressed within the run."""
+
+    id: str
+    name: str
+    kind: CandidateKind
+    stage: Literal["experiment", "optimize", "confirm"] = "experiment"
+    recipe: Recipe | None = None
+    artifact: str | None = Field(None, description="digest of a submitted artifact")
+    work_key: str | None = None
+    fidelity: Fidelity = Fidelity.EXACT
+    note: str = ""
+    parameters: dict[str, float] = Field(default_factory=dict)
+
+
+class Ranked(Value):
+    """One row of a leaderboard. Candidates of one `tie_group` can't be told apart by the evidence."""
+
+    rank: int
+    tie_group: int
+    candidate: Candidate
+    score: Score
+    skills: dict[str, Score] = Field(default_factory=dict)
+    evaluation_ids: tuple[str, ...] = ()
+    difference: Score | None = Field(None, description="paired difference to the leader")
+
+
+class Leaderboard(Value):
+    """Candidates of one run under one role, best first."""
+
+    role: Literal["search", "screen", "confirm", "show"]
+    metric: str
+    rows: tuple[Ranked, ...]
+    noise_floor: float | None = None
+    note: str = ""
