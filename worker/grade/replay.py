@@ -1,0 +1,150 @@
+"""The `bigcode` way: the benchmark's `check(candidate)` decides, and never runs beside the code under test.
+
+Which calls `check` makes is known from the canonical solution. The sample answers them in its own sandbox. Answers equal
+to the canonical ones are right; as soon as one differs, `check` is run on the sample's answers, in the sandbox of
+trusted programs, and its asserts decide. A test that then makes other calls, because they depend on answers, gets
+those answers too, in a further round. So there is no verdict, secret or expected value to steal or to write.
+
+Differs from running everything in one process where a test looks at an argument that the candidate has changed in
+place, or where an answer has no plain form and equals the expected one only by its own `__eq__`.
+"""
+
+import marshal
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from core.types.evaluation import Verdict
+from worker.grade.limits import Options
+from worker.grade.reference import Call, Reference, job, test_program
+from worker.grade.runs import Judgement, Trace, largest_output, run_sample, sample_job
+from worker.grade.sandbox import Sandbox, StalledError, sealed
+from worker.grade.wire import decode
+
+_ROUNDS = 40
+_LARGE = 1 << 28
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What `check` made of a list of answers: it passed, failed at a call, or wants the answer to one more call."""
+
+    passed: bool
+    calls: int
+    detail: str = ""
+    asks: Call | None = None
+
+
+class _Answers:
+    """A sample's answers. At the first one that is not the canonical one the test is asked, to stop wrong code early."""
+
+    def __init__(self, expected: Sequence[bytes], check: Callable[[list[bytes]], _Outcome]) -> None:
+        self.outputs: list[bytes] = []
+        self.early: _Outcome | None = None
+        self._expected = expected
+        self._check = check
+
+    def accept(self, at: int, output: bytes) -> bool:
+        """Keep an answer; tell whether to go on."""
+        self.outputs.append(output)
+        if self.early is None and (at >= len(self._expected) or output != self._expected[at]):
+            self.early = self._check(self.outputs)
+            return self.early.passed or self.early.asks is not None
+        return True
+
+    @property
+    def canonical(self) -> bool:
+        """Tell whether every answer is the canonical one."""
+        return self.early is None and len(self.outputs) == len(self._expected)
+
+
+class ReplayJudge:
+    """Grades samples by the benchmark's own test. `trusted` never runs a sample, `samples` never a test."""
+
+    def __init__(self, samples: Sandbox, trusted: Sandbox, options: Options) -> None:
+        self._samples = samples
+        self._trusted = trusted
+        self._options = options
+
+    def judge(self, reference: Reference, source: str) -> Judgement:
+        """Grade one sample.
+
+        Raises:
+            SandboxDiedError: the sandbox ended; nothing is known about the sample.
+        """
+        calls: Sequence[Call] = reference.calls
+        cpu_s = code_s = 0.0
+        for _ in range(_ROUNDS):
+            trace, outcome = self._round(reference, source, calls)
+            cpu_s, code_s = cpu_s + trace.cpu_s, code_s + trace.code_s
+            if outcome is None or outcome.asks is None:
+                verdict, detail = _verdict(trace, outcome)
+                return Judgement(verdict, detail, verdict, cpu_s, code_s)
+            calls = [*calls[: outcome.calls - 1], outcome.asks]
+        return Judgement(Verdict.FAILED, "the test asks for ever more", Verdict.FAILED, cpu_s, code_s)
+
+    def _round(self, reference: Reference, source: str, calls: Sequence[Call]) -> tuple[Trace, _Outcome | None]:
+        """Run the sample on the calls; return the test's outcome, or None where the run alone decides."""
+        answers = _Answers(reference.outputs, lambda outputs: self._check(reference, calls, outputs))
+        trace = self._run(reference, source, calls, answers.accept)
+        if trace.refused is not None:
+            return trace, answers.early
+        if trace.trouble or (answers.canonical and reference.holds):
+            return trace, None
+        return trace, self._check(reference, calls, answers.outputs)
+
+    def _run(
+        self, reference: Reference, source: str, calls: Sequence[Call], accept: Callable[[int, bytes], bool]
+    ) -> Trace:
+        limits = self._options.limits
+        task = sample_job(
+            reference,
+            source,
+            limits,
+            cpu_s=limits.program_s,
+            first_limit=limits.program_s,
+            timed=self._options.timed,
+        )
+        bounds = (limits.program_s * limits.wall_factor, largest_output(reference, limits), limits.total_output_bytes)
+        calls_fd = reference.calls_fd if calls is reference.calls else sealed(marshal.dumps(list(calls)))
+        try:
+            return run_sample(self._samples, task, calls_fd, bounds, accept)
+        finally:
+            if calls_fd != reference.calls_fd:
+                os.close(calls_fd)
+
+    def _check(self, reference: Reference, calls: Sequence[Call], outputs: list[bytes]) -> _Outcome:
+        limits = self._options.limits
+        problem = reference.problem
+        task = job("check", test_program(problem), problem.entry_point, limits)
+        task |= {"code": reference.code or None, "outputs": outputs, "cpu_s": limits.program_s}
+        calls_fd = sealed(marshal.dumps(list(calls)))
+        try:
+            with self._trusted.run(task, calls_fd) as execution:
+                return _outcome(list(execution.frames(limits.program_s * limits.wall_factor, _LARGE, _LARGE)))
+        except StalledError:
+            return _Outcome(passed=False, calls=len(outputs), detail="the test does not end on these answers")
+        finally:
+            os.close(calls_fd)
+
+
+def _outcome(frames: list[tuple[bytes, bytes]]) -> _Outcome:
+    """Read the frames of a test's run: each call, the arguments of one beyond the known answers, the end."""
+    made = sum(kind == b"N" for kind, _ in frames)
+    last = dict(frames)
+    if b"D" in last:
+        return _Outcome(passed=True, calls=made)
+    if b"B" in last and b"A" in last:
+        args, kwargs = decode(last[b"A"])
+        return _Outcome(passed=False, calls=made, asks=(tuple(args), dict(kwargs)))
+    stage, name, _ = decode(last[b"E"]) if b"E" in last else ("test", "did not end", False)
+    return _Outcome(passed=False, calls=made, detail="" if stage == "assert" else name)
+
+
+def _verdict(trace: Trace, outcome: _Outcome | None) -> tuple[Verdict, str]:
+    if trace.trouble is not None:
+        verdict, detail = trace.trouble
+        return verdict, detail if verdict is Verdict.UNPARSABLE else f"{detail} at call {trace.count}"
+    if outcome is None or outcome.passed:
+        return Verdict.PASSED, ""
+    return Verdict.FAILED, f"{outcome.detail} at call {max(0, outcome.calls - 1)}".strip()
