@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from worker.grade.wire import decode, encode
+from worker.grade.wire import brief, decode, encode, is_digest
 
 WARM = (
     "abc array bisect calendar cmath collections copy dataclasses datetime decimal enum fractions functools hashlib "
@@ -65,6 +65,13 @@ class Frames:
         if self._count <= 4 or self._size > _FLUSH_BYTES or time.monotonic() - self._flushed > _FLUSH_S:
             self.flush()
 
+    def value(self, value: object, whole: bool = False) -> None:
+        """Append an output: its bytes or its digest, before which a long one can be sent in full."""
+        data = brief(value)
+        if whole and is_digest(data):
+            self.put(b"W", encode(value))
+        self.put(b"R", data)
+
     def flush(self) -> None:
         """Write what is held."""
         data = memoryview(b"".join(self._held))
@@ -97,24 +104,24 @@ def run_calls(job: dict[str, Any], calls: list[tuple], out: Frames) -> None:
         return out.error("load", error)
     limits = job["each_s"] or itertools.repeat(0.0)
     times = array.array("d")
-    clock, arm = time.process_time, signal.setitimer
+    clock, arm, timed = time.process_time, signal.setitimer, job["timed"]
     finish = _materialize if job["iterate"] else _as_is
     try:
         for limit, (args, kwargs) in zip(limits, calls, strict=False):
             if limit:
                 arm(signal.ITIMER_PROF, limit)
-            if job["timed"]:
-                started = clock()
-                value = finish(function(*args, **kwargs))
+            started = clock() if timed else 0.0
+            value = finish(function(*args, **kwargs))
+            if timed:
                 times.append(clock() - started)
-            else:
-                value = finish(function(*args, **kwargs))
-            out.put(b"R", encode(value))
+            if limit:
+                arm(signal.ITIMER_PROF, 0.0)
+            out.value(value, job["whole"])
     except BaseException as error:
         out.error("call", error)
     else:
         out.put(b"D")
-    if job["timed"]:
+    if timed:
         out.put(b"T", times.tobytes())
     return None
 
@@ -168,14 +175,15 @@ def _candidate(job: dict[str, Any], calls: list[tuple], space: dict[str, Any], o
             if asked != encode(calls[number]):
                 out.put(b"A", asked)
                 raise _Beyond
-            return decode(outputs[number])
+            known = outputs[number]
+            return reference(*args, **kwargs) if is_digest(known) else decode(known)
         out.put(b"A", asked)
         if not job["record"]:
             raise _Beyond
         started = clock()
         value = reference(*args, **kwargs)
         out.put(b"t", struct.pack("<d", clock() - started))
-        out.put(b"R", encode(value))
+        out.value(value)
         return value
 
     return candidate

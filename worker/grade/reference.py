@@ -20,7 +20,7 @@ from worker.grade import oracle
 from worker.grade.limits import Limits, Options
 from worker.grade.problems import CodeProblem
 from worker.grade.sandbox import Sandbox, StalledError, sealed
-from worker.grade.wire import WireError, decode, encode
+from worker.grade.wire import WireError, decode, encode, stand_in
 
 Mode = Literal["bigcode", "evalplus"]
 Call = tuple[tuple, dict]
@@ -62,6 +62,7 @@ def job(kind: str, source: str, entry_point: str, limits: Limits, **more: Any) -
         "each_s": None,
         "iterate": False,
         "timed": False,
+        "whole": False,
         "code": None,
         "outputs": [],
         "record": False,
@@ -148,7 +149,7 @@ def _finished(problem: CodeProblem, mode: Mode, raw: dict[str, Any]) -> Referenc
         outputs, times = raw["outputs"], raw["times"]
         base = len(problem.base_input)
         order = _order(outputs, times, base)
-        values = [oracle.expected_value(problem, decode(output)) for output in outputs]
+        values = [oracle.expected_value(problem, stand_in(output)) for output in outputs]
         atols = oracle.tolerances(problem, values[:base]) + oracle.tolerances(problem, values[base:])
     ordered = [calls[number] for number in order]
     return Reference(

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from core.types.evaluation import Verdict
 from worker.grade.limits import Options
 from worker.grade.reference import Call, Reference, job, test_program
-from worker.grade.runs import Judgement, Trace, largest_output, run_sample, sample_job
+from worker.grade.runs import Bounds, Judgement, Trace, run_sample, sample_job
 from worker.grade.sandbox import Sandbox, StalledError, sealed
-from worker.grade.wire import decode
+from worker.grade.wire import decode, is_digest
 
 _ROUNDS = 40
 _LARGE = 1 << 28
@@ -38,16 +38,23 @@ class _Outcome:
 class _Answers:
     """A sample's answers. At the first one that is not the canonical one the test is asked, to stop wrong code early."""
 
-    def __init__(self, expected: Sequence[bytes], check: Callable[[list[bytes]], _Outcome]) -> None:
+    def __init__(self, expected: Sequence[bytes], check: Callable[[list[bytes]], _Outcome], trace: Trace) -> None:
         self.outputs: list[bytes] = []
         self.early: _Outcome | None = None
         self._expected = expected
         self._check = check
+        self._trace = trace
 
     def accept(self, at: int, output: bytes) -> bool:
         """Keep an answer; tell whether to go on."""
+        same = at < len(self._expected) and output == self._expected[at]
+        if is_digest(output) and not same:
+            if self._trace.full is None:
+                self._trace.unsettled = True
+                return False
+            output = self._trace.full
         self.outputs.append(output)
-        if self.early is None and (at >= len(self._expected) or output != self._expected[at]):
+        if self.early is None and not same:
             self.early = self._check(self.outputs)
             return self.early.passed or self.early.asks is not None
         return True
@@ -77,6 +84,8 @@ class ReplayJudge:
         for _ in range(_ROUNDS):
             trace, outcome = self._round(reference, source, calls)
             cpu_s, code_s = cpu_s + trace.cpu_s, code_s + trace.code_s
+            if cpu_s > 2 * self._options.limits.program_s:
+                return Judgement(Verdict.TIMEOUT, "CPU time of all rounds", Verdict.TIMEOUT, cpu_s, code_s)
             if outcome is None or outcome.asks is None:
                 verdict, detail = _verdict(trace, outcome)
                 return Judgement(verdict, detail, verdict, cpu_s, code_s)
@@ -85,30 +94,35 @@ class ReplayJudge:
 
     def _round(self, reference: Reference, source: str, calls: Sequence[Call]) -> tuple[Trace, _Outcome | None]:
         """Run the sample on the calls; return the test's outcome, or None where the run alone decides."""
-        answers = _Answers(reference.outputs, lambda outputs: self._check(reference, calls, outputs))
-        trace = self._run(reference, source, calls, answers.accept)
+        for whole in (False, True):
+            trace = Trace()
+            answers = _Answers(reference.outputs, lambda outputs: self._check(reference, calls, outputs), trace)
+            self._run(reference, source, calls, (trace, answers.accept, whole))
+            if not trace.unsettled:
+                break
         if trace.refused is not None:
             return trace, answers.early
+        if trace.trouble is None and len(answers.outputs) != len(calls):
+            trace.trouble = (Verdict.FORBIDDEN, "claims to be done")
         if trace.trouble or (answers.canonical and reference.holds):
             return trace, None
         return trace, self._check(reference, calls, answers.outputs)
 
     def _run(
-        self, reference: Reference, source: str, calls: Sequence[Call], accept: Callable[[int, bytes], bool]
-    ) -> Trace:
+        self,
+        reference: Reference,
+        source: str,
+        calls: Sequence[Call],
+        reading: tuple[Trace, Callable[[int, bytes], bool], bool],
+    ) -> None:
         limits = self._options.limits
-        task = sample_job(
-            reference,
-            source,
-            limits,
-            cpu_s=limits.program_s,
-            first_limit=limits.program_s,
-            timed=self._options.timed,
-        )
-        bounds = (limits.program_s * limits.wall_factor, largest_output(reference, limits), limits.total_output_bytes)
+        trace, accept, whole = reading
+        task = sample_job(reference, source, limits, cpu_s=limits.program_s, first_limit=limits.program_s)
+        task |= {"timed": self._options.timed, "whole": whole}
+        bounds = Bounds.of(limits, limits.program_s, whole=whole)
         calls_fd = reference.calls_fd if calls is reference.calls else sealed(marshal.dumps(list(calls)))
         try:
-            return run_sample(self._samples, task, calls_fd, bounds, accept)
+            run_sample(self._samples.run(task, calls_fd), trace, bounds, accept)
         finally:
             if calls_fd != reference.calls_fd:
                 os.close(calls_fd)
@@ -145,6 +159,8 @@ def _verdict(trace: Trace, outcome: _Outcome | None) -> tuple[Verdict, str]:
     if trace.trouble is not None:
         verdict, detail = trace.trouble
         return verdict, detail if verdict is Verdict.UNPARSABLE else f"{detail} at call {trace.count}"
+    if outcome is None and trace.refused is not None:
+        return Verdict.FORBIDDEN, f"not an answer at call {trace.refused}"
     if outcome is None or outcome.passed:
         return Verdict.PASSED, ""
     return Verdict.FAILED, f"{outcome.detail} at call {max(0, outcome.calls - 1)}".strip()

@@ -133,7 +133,16 @@ def _container(launch: Launch) -> tuple[list[str], dict[str, str]]:
         )
     rundir = str(Path(launch.address).parent)
     line = [docker, "run", "--rm", "--network", "none", "--read-only", "--cap-drop", "ALL", "--pids-limit", "64"]
-    line += ["--security-opt", "no-new-privileges", "--ipc", "none", "--memory", "6g", "--user", f"{os.getuid()}:{os.getgid()}"]
+    line += [
+        "--security-opt",
+        "no-new-privileges",
+        "--ipc",
+        "none",
+        "--memory",
+        "6g",
+        "--user",
+        f"{os.getuid()}:{os.getgid()}",
+    ]
     line += ["--tmpfs", f"/tmp:size={launch.scratch_bytes},mode=1777", "--workdir", "/tmp"]  # noqa: S108
     for name, value in _ENVIRONMENT.items():
         line += ["--env", f"{name}={value}"]
