@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from core.merging import Engine
+from worker.merge.apply_rules import ordered_names, stays_base
 from worker.merge.bank import BASE, ExpertBank
 from worker.merge.context import Calibration, MergeContext, Resolution
 from worker.merge.kernels.random_mask import mix_seed
@@ -72,7 +72,7 @@ def write_targets(targets: Mapping[str, Tensor], bank: ExpertBank, resolution: R
     """Merge every tensor of the bank into its target (a parameter, or a view of a fused one)."""
     plan = resolution.plan
     _seed_global(plan)
-    for name in bank.names:
+    for name in ordered_names(plan, bank.names):
         base, experts, parameters = _inputs(bank, resolution, name)
         target = targets[name]
         if base is not None and stays_base(plan, name):
@@ -91,28 +91,15 @@ def merge_tensors(bank: ExpertBank, resolution: Resolution) -> Iterator[tuple[st
     """Yield each merged tensor in the recipe's output dtype, in the order of the bank's names."""
     plan = resolution.plan
     _seed_global(plan)
-    for name in bank.names:
+    for name in ordered_names(plan, bank.names):
         base, experts, parameters = _inputs(bank, resolution, name)
         if base is not None and stays_base(plan, name):
-            yield name, base.to(plan.out_dtype)
-            continue
-        aligned = [x.to(plan.dtype) for x in experts]
-        merged = plan.method.compute(None if base is None else base.to(plan.dtype), aligned, **parameters)
+            merged = base
+        else:
+            aligned = [x.to(plan.dtype) for x in experts]
+            merged = plan.method.compute(None if base is None else base.to(plan.dtype), aligned, **parameters)
+        resolution.statistics.merged(name, merged)
         yield name, merged.to(plan.out_dtype)
-
-
-def stays_base(plan: MergePlan, name: str) -> bool:
-    """Return whether the recipe keeps this tensor from the base, so that nothing has to be computed.
-
-    mergekit's randomised methods are never cut short: they would draw other numbers for the tensors that follow.
-    """
-    entry = plan.method.declaration
-    if entry.neutral is None or (entry.random and entry.engine is Engine.MERGEKIT):
-        return False
-    key, neutral = entry.neutral
-    values = plan.parameters_for(name)
-    given = [values.shared[key]] if key in values.shared else [v[key] for v in values.by_input.values()]
-    return all(value == neutral for value in given)
 
 
 def _inputs(

@@ -12,7 +12,17 @@ from core.errors import InvalidInputError, MissingDependencyError
 from core.merging import Engine
 from core.merging_table import DECLARATIONS, declaration
 from worker.merge.method import MergeMethod
-from worker.merge.methods import linear, ra_dare, ra_ties, task_arithmetic, ties
+from worker.merge.methods import (
+    linear,
+    ra_dare,
+    ra_lori,
+    ra_metagpt,
+    ra_star,
+    ra_ties,
+    ra_tvq,
+    task_arithmetic,
+    ties,
+)
 
 OWN: dict[str, MergeMethod] = {
     m.name: m
@@ -23,6 +33,11 @@ OWN: dict[str, MergeMethod] = {
         ra_ties.METHOD,
         ra_dare.LINEAR,
         ra_dare.TIES,
+        ra_star.METHOD,
+        ra_metagpt.METHOD,
+        ra_tvq.TVQ,
+        ra_tvq.RTVQ,
+        ra_lori.METHOD,
     )
 }
 

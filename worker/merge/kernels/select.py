@@ -20,10 +20,14 @@ _HALF = 16
 
 @dataclass(frozen=True)
 class Threshold:
-    """Keep magnitudes above `value`, and the first `ties` of those equal to it (all of them when None)."""
+    """Keep magnitudes above `value`, and `ties` of those equal to it (all of them when None).
+
+    `ambiguous` says that there are more equal ones than may be kept: which of them stay is then a convention.
+    """
 
     value: float
     ties: int | None = None
+    ambiguous: bool = False
 
 
 def exact_threshold(pairs: Pairs, keep: int) -> Threshold:
@@ -35,7 +39,8 @@ def exact_threshold(pairs: Pairs, keep: int) -> Threshold:
     fine = _histogram(pairs, lambda bits: bits[(bits >> _HALF) == high] & 0xFFFF)
     low, above_low = _bucket(fine, keep - above)
     value = torch.tensor((high << _HALF) | low, dtype=torch.int32).view(torch.float32).item()
-    return Threshold(value, keep - above - above_low)
+    ties = keep - above - above_low
+    return Threshold(value, ties, ambiguous=int(fine[low]) > ties)
 
 
 def sampled_threshold(pairs: Pairs, density: float, total: int, seed: int = 0) -> Threshold:
@@ -62,7 +67,7 @@ def keeper(thresholds: Sequence[Threshold]) -> Callable[[int, Tensor, slice], Te
         if quota is None:
             return magnitude >= value
         mask = magnitude > value
-        if quota > 0:
+        if quota > 0:  # the first ones by place
             equal = (magnitude == value).nonzero().reshape(-1)[:quota]
             mask[equal] = True
             left[expert] = quota - len(equal)

@@ -1,13 +1,15 @@
 """TIES as mergekit computes it (arXiv 2306.01708): each tensor trimmed by itself, exactly k entries kept.
 
-Entries equal to the threshold are kept in the order of their place, as mergekit's stable CPU sort does.
+Where more entries equal the threshold than may be kept (common in bf16, whose differences lie on a coarse grid),
+mergekit keeps those that an unstable sort happens to put first. To give the very same tensors this method then sorts
+as mergekit does, which is slow; `ra_ties` with `scope: tensor` keeps all equal entries and never sorts.
 """
 
 from collections.abc import Sequence
 
 import torch
 
-from worker.merge.kernels.elementwise import elect_into
+from worker.merge.kernels.elementwise import elect_into, working_dtype
 from worker.merge.kernels.select import Threshold, exact_threshold, keeper
 from worker.merge.method import MergeMethod, ignored, per_expert, shared
 
@@ -25,7 +27,8 @@ def tensor_threshold(base: torch.Tensor, expert: torch.Tensor, density: float) -
     if base.dtype is torch.float64:
         ordered = (expert - base).abs().reshape(-1).sort(descending=True).values
         value = ordered[keep - 1].item()
-        return Threshold(value, keep - int((ordered > value).sum()))
+        ties = keep - int((ordered > value).sum())
+        return Threshold(value, ties, ambiguous=int((ordered == value).sum()) > ties)
     return exact_threshold(lambda: iter([(base, expert)]), keep)
 
 
@@ -40,7 +43,24 @@ def ties_into(
     thresholds = [
         tensor_threshold(base, x, d) if w else KEEP_NONE for x, d, w in zip(experts, density, weight, strict=True)
     ]
-    elect_into(out, base, experts, weight, (keeper(thresholds), scale, normalize))
+    sorted_masks = {i: largest(base, experts[i], density[i]) for i, t in enumerate(thresholds) if t.ambiguous}
+    by_threshold = keeper(thresholds)
+
+    def keep(expert: int, delta: torch.Tensor, part: slice) -> torch.Tensor:
+        mask = sorted_masks.get(expert)
+        return by_threshold(expert, delta, part) if mask is None else mask[part]
+
+    elect_into(out, base, experts, weight, (keep, scale, normalize))
+
+
+def largest(base: torch.Tensor, expert: torch.Tensor, density: float) -> torch.Tensor:
+    """Return the flat mask of the largest entries in the order of torch's own sort, as mergekit takes them."""
+    dtype = working_dtype(base)
+    magnitude = (expert.to(dtype) - base.to(dtype)).abs().reshape(-1)
+    order = torch.argsort(magnitude.float() if magnitude.device.type == "cpu" else magnitude, descending=True)
+    mask = torch.zeros(len(order), dtype=torch.bool, device=base.device)
+    mask[order[: max(1, int(density * len(order)))]] = True
+    return mask
 
 
 METHOD = MergeMethod(
