@@ -9,9 +9,7 @@ _GRADIENTS = _TEXT | {Need.GRADIENTS}
 _WEIGHT_ZERO = ("weight", 0.0)
 
 
-def _mergekit(
-    name: str, title: str, arxiv_id: str | None, **more: object
-) -> MethodDeclaration:
+def _mergekit(name: str, title: str, arxiv_id: str | None, **more: object) -> MethodDeclaration:
     return MethodDeclaration(name, title, _MERGEKIT, arxiv_id, engine=Engine.MERGEKIT, **more)  # type: ignore[arg-type]
 
 

@@ -42,7 +42,9 @@ def score(outcomes: Sequence[ItemOutcome], metric: str, *, level: float = 0.95, 
     """
     k = int(metric.removeprefix("pass@")) if metric.startswith("pass@") else 1
     if not outcomes:
-        return Score(metric=metric, value=0.0, interval=Interval(low=0.0, high=1.0, level=level, method="none"), items=0)
+        return Score(
+            metric=metric, value=0.0, interval=Interval(low=0.0, high=1.0, level=level, method="none"), items=0
+        )
     values = estimates(outcomes, k)
     if all(len(item.samples) == 1 for item in outcomes):
         interval = wilson(int(values.sum()), len(values), level)

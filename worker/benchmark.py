@@ -57,7 +57,7 @@ class Slice:
     item_ids: tuple[str, ...] | None = None
 
 
-def load_items(dataset: str, wanted: Slice = Slice(), hub: Hub = Hub(), root: Path = Path()) -> tuple[Item, ...]:  # noqa: B008
+def load_items(dataset: str, wanted: Slice = Slice(), hub: Hub = Hub(), root: Path = Path()) -> tuple[Item, ...]:
     """Return the items of a slice, in the benchmark's order; relative paths start at `root`.
 
     Raises:
@@ -206,4 +206,6 @@ def _item(row: Row, number: int, dataset: str) -> Item:
             labels = {key: str(row[key]) for key in _LABELS if row.get(key) is not None}
             return Item(getattr(task, "task_id", where), task, labels)
     known = "; ".join(", ".join(sorted(fields)) for fields, _ in _READERS)
-    raise InvalidInputError(f"{where} of {dataset} is no known kind of item.", fix=f"Fields of the known kinds: {known}.")
+    raise InvalidInputError(
+        f"{where} of {dataset} is no known kind of item.", fix=f"Fields of the known kinds: {known}."
+    )

@@ -64,7 +64,7 @@ class TransformersEngine:
         self._last_rows = 0
 
     @classmethod
-    def load(cls, path: str | Path, options: Options = Options()) -> "TransformersEngine":  # noqa: B008
+    def load(cls, path: str | Path, options: Options = Options()) -> "TransformersEngine":
         """Load a checkpoint directory or hub id; safetensors only, no code from the repository."""
         device = torch.device(options.device) if options.device else best_device()
         dtype = getattr(torch, options.dtype) if options.dtype else best_dtype(device)

@@ -30,11 +30,40 @@ from typing import Any, NoReturn
 
 from worker.grade.wire import brief, decode, encode, is_digest
 
-WARM = (
-    "abc array bisect calendar cmath collections copy dataclasses datetime decimal enum fractions functools hashlib "
-    "heapq itertools json math numbers operator queue random re statistics string sys textwrap threading time typing "
-    "unicodedata numpy"
-).split()
+WARM = [
+    "abc",
+    "array",
+    "bisect",
+    "calendar",
+    "cmath",
+    "collections",
+    "copy",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "enum",
+    "fractions",
+    "functools",
+    "hashlib",
+    "heapq",
+    "itertools",
+    "json",
+    "math",
+    "numbers",
+    "operator",
+    "queue",
+    "random",
+    "re",
+    "statistics",
+    "string",
+    "sys",
+    "textwrap",
+    "threading",
+    "time",
+    "typing",
+    "unicodedata",
+    "numpy",
+]
 HEAD = struct.Struct("<cI")  # a frame: its kind and the size of what follows
 _FLUSH_BYTES = 16_384
 _FLUSH_S = 0.02

@@ -50,9 +50,7 @@ def merge_into(
     write_targets(targets, bank, resolution)
     _synchronize(bank.device)
     seconds = time.perf_counter() - start
-    return MergeReport(
-        recipe.method, seconds, checksum(model.named_parameters()), probe(model), _peak_mb(bank.device)
-    )
+    return MergeReport(recipe.method, seconds, checksum(model.named_parameters()), probe(model), _peak_mb(bank.device))
 
 
 def resolve(

@@ -67,6 +67,4 @@ def method(name: str) -> MergeMethod:
 
 def runnable_names() -> tuple[str, ...]:
     """Return the names of all methods that can be run on this machine."""
-    return tuple(
-        n for n, d in DECLARATIONS.items() if d.runnable and (d.engine is Engine.OWN or has_mergekit())
-    )
+    return tuple(n for n, d in DECLARATIONS.items() if d.runnable and (d.engine is Engine.OWN or has_mergekit()))

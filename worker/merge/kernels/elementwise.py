@@ -41,7 +41,11 @@ def weighted_sum_into(out: Tensor, inputs: Sequence[Tensor], weights: Sequence[f
 
 
 def add_deltas_into(
-    out: Tensor, base: Tensor, experts: Sequence[Tensor], weights: Sequence[float], masks: Sequence[Tensor] | None = None
+    out: Tensor,
+    base: Tensor,
+    experts: Sequence[Tensor],
+    weights: Sequence[float],
+    masks: Sequence[Tensor] | None = None,
 ) -> None:
     """Write base + Σ wᵢ·mᵢ·(xᵢ - base); experts that are the base itself, and zero weights, cost nothing."""
     live = [i for i, x in enumerate(experts) if x is not base and weights[i] != 0.0]
