@@ -1,0 +1,1 @@
+"""The experiment agent: what is tried, its evaluation, and its ranking."""
