@@ -7,7 +7,7 @@ from pathlib import Path
 from app.service import Services
 from core.errors import InvalidInputError, NotFoundError
 from core.sow_reader import SowFormat, read_sow
-from core.task_packs import task_pack
+from core.task_kinds import task_kind
 from core.types.base import Value
 from core.types.candidate import Candidate
 from core.types.forecast import Forecast
@@ -94,8 +94,8 @@ class Submission:
 def check_sow(submission: Submission) -> CheckedSow:
     """Return a SoW normalized with its forecast; raise InvalidInputError with all of its problems."""
     sow = read_sow(submission.body, submission.form)
-    pack = task_pack(sow.kind)
-    return CheckedSow(sow=sow, forecast=pack.forecast(sow), warnings=pack.warnings(sow))
+    kind = task_kind(sow.kind)
+    return CheckedSow(sow=sow, forecast=kind.forecast(sow), warnings=kind.warnings(sow))
 
 
 def existing_root(path: str) -> str:

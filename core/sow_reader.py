@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from core.errors import InvalidInputError, Problem
 from core.plain_data import decode_text, read_json, read_yaml
 from core.sow_problems import field_problems
-from core.task_packs import task_pack
+from core.task_kinds import task_kind
 from core.types.sow import StatementOfWork
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)(.*)\Z", re.DOTALL | re.MULTILINE)
@@ -62,7 +62,7 @@ def validate_sow(fields: Mapping[str, Any]) -> StatementOfWork:
     except ValidationError as error:
         problems = field_problems(error)
         raise _invalid((*problems, *_further_problems(fields, problems))) from error
-    missing = task_pack(sow.kind).problems(sow)
+    missing = task_kind(sow.kind).problems(sow)
     if missing:
         raise _invalid(missing)
     return sow
@@ -83,7 +83,7 @@ def _further_problems(fields: Mapping[str, Any], found: tuple[Problem, ...]) -> 
         sow = StatementOfWork.model_validate(sound)
     except ValidationError:
         return ()
-    return tuple(p for p in task_pack(sow.kind).problems(sow) if _section(p) not in broken)
+    return tuple(p for p in task_kind(sow.kind).problems(sow) if _section(p) not in broken)
 
 
 def _section(problem: Problem) -> str:

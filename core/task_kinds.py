@@ -1,7 +1,7 @@
-"""Task packs: what a kind of task asks of its SoW, and what a run of it will cost.
+"""Kinds of task: what each asks of its SoW, and what a run of it will cost.
 
-Nothing outside a pack knows what its kind needs; `task_pack` finds it by the SoW's `kind`. A pack here validates and
-forecasts only: it reads no file and asks no service.
+Nothing outside a kind knows what it needs; `task_kind` finds it by the SoW's `kind`. This is the side that every
+process shares: it validates and forecasts, reads no file, asks no service. What a kind can try is in agents/tasks.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from core.types.sow import Benchmark, Role, StatementOfWork
 ASSUMED_METHODS = 12
 
 
-class TaskPack(Protocol):
+class TaskKind(Protocol):
     """What the rest of the system asks of a kind of task."""
 
     @property
     def name(self) -> str:
-        """Return the SoW's `kind` that this pack serves."""
+        """Return the SoW's `kind`."""
         ...
 
     def problems(self, sow: StatementOfWork) -> tuple[Problem, ...]:
@@ -42,7 +42,7 @@ def _problem(path: str, given: object, allowed: str, message: str) -> Problem:
 
 
 @dataclass(frozen=True)
-class MergePack:
+class MergeKind:
     """LLM merging: a base and experts become one model that is better on the benchmarks."""
 
     name: str = "merge"
@@ -104,7 +104,7 @@ def _slice(benchmark: Benchmark, times: int) -> Slice:
 
 
 @dataclass(frozen=True)
-class CommandPack:
+class CommandKind:
     """Any task: the SoW names the command that scores a candidate's directory."""
 
     name: str = "command"
@@ -132,12 +132,12 @@ class CommandPack:
         return forecast_slices([Slice(name="command", role="screen", evaluations=count, items=1, samples=0)], (note,))
 
 
-TASK_PACKS: dict[str, TaskPack] = {p.name: p for p in (MergePack(), CommandPack())}
+TASK_KINDS: dict[str, TaskKind] = {p.name: p for p in (MergeKind(), CommandKind())}
 
 
-def task_pack(kind: str) -> TaskPack:
-    """Return the pack of a kind; raise InvalidInputError when there is none."""
-    pack = TASK_PACKS.get(kind)
-    if pack is None:
-        raise InvalidInputError(f"There is no task of kind {kind!r}.", fix=f"Use one of {', '.join(TASK_PACKS)}.")
-    return pack
+def task_kind(kind: str) -> TaskKind:
+    """Return what a kind asks; raise InvalidInputError when there is none."""
+    found = TASK_KINDS.get(kind)
+    if found is None:
+        raise InvalidInputError(f"There is no task of kind {kind!r}.", fix=f"Use one of {', '.join(TASK_KINDS)}.")
+    return found
