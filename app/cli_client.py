@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -80,7 +81,7 @@ class ApiClient:
         """Send a SoW, with its folder where the API is on this machine; return the run or the checked SoW."""
         headers = {"Content-Type": sow.media_type}
         if is_loopback(self.url):
-            headers["Research-Agent-Root"] = str(sow.folder)
+            headers["Research-Agent-Root"] = quote(str(sow.folder))
         path = "/v1/sow/validate" if validate_only else "/v1/runs"
         return (await self._send("POST", path, content=sow.body, headers=headers)).json()
 

@@ -3,6 +3,7 @@
 import ipaddress
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import unquote
 
 from fastapi import Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
@@ -49,7 +50,7 @@ async def submission_of(
             f"A SoW can't be read from {media_type or 'a body without Content-Type'}.",
             fix=f"Send one of {', '.join(FORMATS)}.",
         )
-    root = "" if research_agent_root is None else _local_root(request, research_agent_root)
+    root = "" if research_agent_root is None else _local_root(request, unquote(research_agent_root))
     return Submission(await request.body(), FORMATS[media_type], root, idempotency_key)
 
 
@@ -57,7 +58,7 @@ Sow = Annotated[Submission, Depends(submission_of)]
 
 
 def _local_root(request: Request, path: str) -> str:
-    """Return the folder of relative paths, which only a client on this machine may name."""
+    """Return the folder of relative paths (percent-encoded in its header), which only a client on this machine may name."""
     if not is_local(request):
         raise InvalidInputError(f"{ROOT_HEADER} is taken from clients on the API's own machine only.")
     return existing_root(path)
