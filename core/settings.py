@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address that the API listens on")
     port: int = Field(8321, ge=0, le=65535, description="port of the API; the next free one is taken when it is in use")
     token: SecretStr | None = Field(None, description="bearer token of the API; unset: made, kept and printed")
+    url: str | None = Field(None, description="API that the command line talks to; unset: the one started here")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
 
     deepseek_api_key: SecretStr | None = Field(
