@@ -1,7 +1,7 @@
 """Load the items of a benchmark: from the model hub, a local file, or an installed package.
 
-A row's fields say what it is (code, question, instruction), whatever data set it comes from. Slices are deterministic: a
-split keeps the rows' own order, `[a:b]` and a limit take from it. Nothing is downloaded that is not named.
+A row's fields say what it is (code, question, instruction), whatever data set it comes from. Slices are deterministic:
+a split keeps the rows' own order, `[a:b]` and a limit take from it. Nothing is downloaded that is not named.
 """
 
 import gzip
@@ -57,7 +57,7 @@ class Slice:
     item_ids: tuple[str, ...] | None = None
 
 
-def load_items(dataset: str, wanted: Slice = Slice(), hub: Hub = Hub(), root: Path = Path()) -> tuple[Item, ...]:  # noqa: B008
+def load_items(dataset: str, wanted: Slice = Slice(), hub: Hub = Hub(), root: Path = Path()) -> tuple[Item, ...]:
     """Return the items of a slice, in the benchmark's order; relative paths start at `root`.
 
     Raises:
@@ -206,4 +206,6 @@ def _item(row: Row, number: int, dataset: str) -> Item:
             labels = {key: str(row[key]) for key in _LABELS if row.get(key) is not None}
             return Item(getattr(task, "task_id", where), task, labels)
     known = "; ".join(", ".join(sorted(fields)) for fields, _ in _READERS)
-    raise InvalidInputError(f"{where} of {dataset} is no known kind of item.", fix=f"Fields of the known kinds: {known}.")
+    raise InvalidInputError(
+        f"{where} of {dataset} is no known kind of item.", fix=f"Fields of the known kinds: {known}."
+    )

@@ -15,7 +15,7 @@ END_OF_TURN = "<end_of_turn>"
 
 @register
 class Bigcode:
-    """The bigcode harness's HumanEval: the stripped prompt is continued, sampled, and cut at its earliest stop string."""
+    """The bigcode harness's HumanEval: the stripped prompt is continued, sampled and cut at its first stop string."""
 
     id = "bigcode"
     metric = "pass@1"
@@ -48,7 +48,9 @@ class Evalplus:
     def prompt_ids(self, item: Item, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Ask for the whole program, and open the answer's code block."""
         prompt = code_problem(item, self.id).prompt.strip()
-        question = f"Solve this problem with one complete Python program in a code block.\n{_FENCE}python\n{prompt}\n{_FENCE}"
+        question = (
+            f"Solve this problem with one complete Python program in a code block.\n{_FENCE}python\n{prompt}\n{_FENCE}"
+        )
         answer = f"This program solves the problem:\n{_FENCE}python\n"
         return encode_chat(tokenizer, question, answer) or encode(tokenizer, prompt + "\n")
 
