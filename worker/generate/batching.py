@@ -234,6 +234,7 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
     """Return how many leading tokens all prompts share, leaving at least two to each."""
     if not prompts:
         return 0
-    low, high = min(prompts), max(prompts)
+    # What the first and the last in order share, all share.
+    low, high = min(map(tuple, prompts)), max(map(tuple, prompts))
     limit = max(0, min(map(len, prompts)) - 2)
     return next((i for i in range(limit) if low[i] != high[i]), limit)

@@ -1,8 +1,8 @@
 """Run a resident causal language model over prompts (prefill) and over rows of slots (one decoding step).
 
 On CUDA a step is captured once per width and span as a CUDA graph, so that a thousand kernel launches a step cost
-nothing; where capturing fails the steps run one kernel at a time. The model's weights may change in place at any time: graphs
-read them where they lie.
+nothing; where capturing fails the steps run one kernel at a time. The model's weights may change in place at any time:
+graphs read them where they lie.
 """
 
 import logging
@@ -102,7 +102,7 @@ class Forward:
             torch.cuda.empty_cache()
 
     def prefill(self, prompts: Sequence[Sequence[int]], prefix: PrefillCache | None = None) -> PrefillCache:
-        """Compute the keys and values of prompts (without the prefix), padded on the right: causality hides the pads."""
+        """Compute keys and values of prompts (without the prefix), padded on the right: causality hides the pads."""
         longest = max(1, *(len(p) for p in prompts)) if prompts else 1
         ids = torch.zeros((len(prompts), longest), dtype=torch.int64)
         for row, prompt in zip(ids, prompts, strict=True):

@@ -1,11 +1,10 @@
 """The default engine: our own decoding loop around a transformers model, on a GPU or a CPU.
 
-It does not sample with the library's `generate`: that runs one prompt's samples until the slowest ends, concatenates its
-cache at every step and sorts the vocabulary for every token.
+It does not sample with the library's `generate`: that runs one prompt's samples until the slowest ends, concatenates
+its cache at every step and sorts the vocabulary for every token.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from core.errors import InvalidInputError
 from worker.generate.batching import Batch
 from worker.generate.forward import Forward
-from worker.generate.port import Completion, GenerationRequest, Tokenizer
+from worker.generate.port import Completion, EngineOptions, GenerationRequest, Tokenizer
 from worker.generate.stops import Decoder
 
 _CPU_ROWS = 128
@@ -27,16 +26,6 @@ _CPU_PREFILL_TOKENS = 2048
 _GPU_PREFILL_TOKENS = 16384
 _GPU_SHARE = 0.9
 _CAPACITY_STEP = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a model is held: `device` and `dtype` of None are chosen for this machine, `rows` of None from its memory."""
-
-    device: str | None = None
-    dtype: str | None = None
-    rows: int | None = None
-    revision: str | None = None
 
 
 def best_device() -> torch.device:
@@ -64,7 +53,7 @@ class TransformersEngine:
         self._last_rows = 0
 
     @classmethod
-    def load(cls, path: str | Path, options: Options = Options()) -> "TransformersEngine":
+    def load(cls, path: str | Path, options: EngineOptions = EngineOptions()) -> "TransformersEngine":  # noqa: B008
         """Load a checkpoint directory or hub id; safetensors only, no code from the repository."""
         device = torch.device(options.device) if options.device else best_device()
         dtype = getattr(torch, options.dtype) if options.dtype else best_dtype(device)
@@ -77,7 +66,7 @@ class TransformersEngine:
             raise InvalidInputError(
                 f"No model can be loaded from {path}: {error}", fix="Name a safetensors checkpoint directory or hub id."
             ) from error
-        return cls(model.to(device), tokenizer, rows=options.rows)
+        return cls(model.to(device=device), tokenizer, rows=options.rows)
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Completion]:
         """Yield each completion as it finishes."""
