@@ -74,13 +74,18 @@ class DifferentialJudge:
         trace = Trace()
         calls: list[Call] = [reference.calls[at]]
         calls_fd = sealed(marshal.dumps(calls))
-        kept: list[bytes] = []
+        found: list[bytes] = []
+
+        def keep(_at: int, output: bytes) -> bool:
+            found.append(trace.full or output)
+            return True
+
         try:
             bounds = Bounds.of(limits, limits.total_s, whole=True)
-            run_sample(self._trusted.run(task, calls_fd), trace, bounds, lambda _, output: not kept.append(output))
+            run_sample(self._trusted.run(task, calls_fd), trace, bounds, keep)
         finally:
             os.close(calls_fd)
-        return trace.full or (kept[0] if kept else None)
+        return found[0] if found else None
 
 
 def _is_right(reference: Reference, at: int, output: bytes, expected: bytes) -> bool:

@@ -1,8 +1,8 @@
 """The `bigcode` way: the benchmark's `check(candidate)` decides, and never runs beside the code under test.
 
-Which calls `check` makes is known from the canonical solution. The sample answers them in its own sandbox. Answers equal
-to the canonical ones are right; as soon as one differs, `check` is run on the sample's answers, in the sandbox of
-trusted programs, and its asserts decide. A test that then makes other calls, because they depend on answers, gets
+Which calls `check` makes is known from the canonical solution. The sample answers them in its own sandbox. Answers
+equal to the canonical ones are right; as soon as one differs, `check` is run on the sample's answers, in the sandbox
+of trusted programs, and its asserts decide. A test that then makes other calls, because they depend on answers, gets
 those answers too, in a further round. So there is no verdict, secret or expected value to steal or to write.
 
 Differs from running everything in one process where a test looks at an argument that the candidate has changed in
@@ -36,7 +36,7 @@ class _Outcome:
 
 
 class _Answers:
-    """A sample's answers. At the first one that is not the canonical one the test is asked, to stop wrong code early."""
+    """A sample's answers. At the first that is not the canonical one the test is asked, to stop wrong code early."""
 
     def __init__(self, expected: Sequence[bytes], check: Callable[[list[bytes]], _Outcome], trace: Trace) -> None:
         self.outputs: list[bytes] = []

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from core.errors import OperatorError
-from worker.grade.inside import HEAD
+from worker.grade.jobs import HEAD
 from worker.grade.limits import Options
 from worker.grade.seccomp import sample_filter, server_filter
 from worker.grade.tiers import Launch, Tier, command
