@@ -44,7 +44,7 @@ class DifferentialJudge:
         task["iterate"] = oracle.compares_as_set(reference.problem)
         task |= {"timed": self._options.timed, "whole": whole}
         trace = Trace()
-        bounds = Bounds.of(limits, max(each), whole=whole)
+        bounds = Bounds.of(limits, (max(each), task["cpu_s"]), whole=whole)
         accept = self._acceptance(reference, trace, whole=whole)
         run_sample(self._samples.run(task, reference.calls_fd), trace, bounds, accept)
         return trace
@@ -81,7 +81,7 @@ class DifferentialJudge:
             return True
 
         try:
-            bounds = Bounds.of(limits, limits.total_s, whole=True)
+            bounds = Bounds.of(limits, (limits.total_s,) * 2, whole=True)
             run_sample(self._trusted.run(task, calls_fd), trace, bounds, keep)
         finally:
             os.close(calls_fd)

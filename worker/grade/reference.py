@@ -130,8 +130,8 @@ def _collect(task: dict, calls: Sequence, sandbox: Sandbox, options: Options) ->
     calls_fd = sealed(marshal.dumps(list(calls)))
     try:
         with sandbox.run(task, calls_fd) as execution:
-            stall = 10 * options.limits.total_s
-            return list(execution.frames(stall, _LARGE, _LARGE))
+            patience = 30 * options.limits.total_s
+            return list(execution.frames(patience, patience, _LARGE, _LARGE))
     except StalledError as error:
         raise InvalidInputError(f"The canonical solution of {task['entry_point']} does not end.") from error
     finally:

@@ -119,7 +119,7 @@ class ReplayJudge:
         trace, accept, whole = reading
         task = sample_job(reference, source, limits, cpu_s=limits.program_s, first_limit=limits.program_s)
         task |= {"timed": self._options.timed, "whole": whole}
-        bounds = Bounds.of(limits, limits.program_s, whole=whole)
+        bounds = Bounds.of(limits, (limits.program_s,) * 2, whole=whole)
         calls_fd = reference.calls_fd if calls is reference.calls else sealed(marshal.dumps(list(calls)))
         try:
             run_sample(self._samples.run(task, calls_fd), trace, bounds, accept)
@@ -135,7 +135,8 @@ class ReplayJudge:
         calls_fd = sealed(marshal.dumps(list(calls)))
         try:
             with self._trusted.run(task, calls_fd) as execution:
-                return _outcome(list(execution.frames(limits.program_s * limits.wall_factor, _LARGE, _LARGE)))
+                patience = limits.program_s * limits.wall_factor
+                return _outcome(list(execution.frames(patience, patience, _LARGE, _LARGE)))
         except StalledError:
             return _Outcome(passed=False, calls=len(outputs), detail="the test does not end on these answers")
         finally:
