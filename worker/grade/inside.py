@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from worker.grade.jobs import JOBS, Frames
+from worker.grade.wire import decode
 
 WARM = """abc array bisect calendar cmath collections copy dataclasses datetime decimal enum fractions functools hashlib
 heapq itertools json math numbers operator queue random re statistics string sys textwrap threading time typing
@@ -38,7 +39,8 @@ def _run_job(fds: list[int], confine: Callable[[], None]) -> NoReturn:
     status = 1
     try:
         job = marshal.loads(_read_all(job_fd))  # noqa: S302 - sent by the grader
-        calls = marshal.loads(_read_all(calls_fd))  # noqa: S302 - sent by the grader
+        data = _read_all(calls_fd)
+        calls = decode(data) if job["tagged"] else marshal.loads(data)  # noqa: S302 - sent by the grader
         os.close(job_fd)
         os.close(calls_fd)
         frames = Frames(result_fd)

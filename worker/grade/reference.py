@@ -63,6 +63,7 @@ def job(kind: str, source: str, entry_point: str, limits: Limits, **more: Any) -
         "iterate": False,
         "timed": False,
         "whole": False,
+        "tagged": False,
         "code": None,
         "outputs": [],
         "record": False,

@@ -9,9 +9,9 @@ Differs from running everything in one process where a test looks at an argument
 place, or where an answer has no plain form and equals the expected one only by its own `__eq__`.
 """
 
-import marshal
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from core.types.evaluation import Verdict
@@ -19,7 +19,7 @@ from worker.grade.limits import Options
 from worker.grade.reference import Call, Reference, job, test_program
 from worker.grade.runs import Bounds, Judgement, Trace, run_sample, sample_job
 from worker.grade.sandbox import Sandbox, StalledError, sealed
-from worker.grade.wire import decode, is_digest
+from worker.grade.wire import decode, encode, is_digest
 
 _ROUNDS = 40
 _LARGE = 1 << 28
@@ -120,27 +120,36 @@ class ReplayJudge:
         task = sample_job(reference, source, limits, cpu_s=limits.program_s, first_limit=limits.program_s)
         task |= {"timed": self._options.timed, "whole": whole}
         bounds = Bounds.of(limits, (limits.program_s,) * 2, whole=whole)
-        calls_fd = reference.calls_fd if calls is reference.calls else sealed(marshal.dumps(list(calls)))
-        try:
+        with _sealed_calls(reference, calls) as (calls_fd, tagged):
+            task["tagged"] = tagged
             run_sample(self._samples.run(task, calls_fd), trace, bounds, accept)
-        finally:
-            if calls_fd != reference.calls_fd:
-                os.close(calls_fd)
 
     def _check(self, reference: Reference, calls: Sequence[Call], outputs: list[bytes]) -> _Outcome:
         limits = self._options.limits
         problem = reference.problem
         task = job("check", test_program(problem), problem.entry_point, limits)
         task |= {"code": reference.code or None, "outputs": outputs, "cpu_s": limits.program_s}
-        calls_fd = sealed(marshal.dumps(list(calls)))
+        patience = limits.program_s * limits.wall_factor
         try:
-            with self._trusted.run(task, calls_fd) as execution:
-                patience = limits.program_s * limits.wall_factor
-                return _outcome(list(execution.frames(patience, patience, _LARGE, _LARGE)))
+            with _sealed_calls(reference, calls) as (calls_fd, tagged):
+                task["tagged"] = tagged
+                with self._trusted.run(task, calls_fd) as execution:
+                    return _outcome(list(execution.frames(patience, patience, _LARGE, _LARGE)))
         except StalledError:
             return _Outcome(passed=False, calls=len(outputs), detail="the test does not end on these answers")
-        finally:
-            os.close(calls_fd)
+
+
+@contextlib.contextmanager
+def _sealed_calls(reference: Reference, calls: Sequence[Call]) -> Iterator[tuple[int, bool]]:
+    """Give a descriptor of the calls, and whether they may hold more than plain values (answers passed on)."""
+    if calls is reference.calls:
+        yield reference.calls_fd, False
+        return
+    calls_fd = sealed(encode(list(calls)))
+    try:
+        yield calls_fd, True
+    finally:
+        os.close(calls_fd)
 
 
 def _outcome(frames: list[tuple[bytes, bytes]]) -> _Outcome:

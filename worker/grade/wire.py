@@ -149,7 +149,7 @@ def _foreign(value: Any, kind: type, depth: int) -> tuple:
     for base in _BASES:
         if isinstance(value, base) and (kind in _HONEST or kind.__eq__ is base.__eq__):
             return (..., "sub", base.__name__, _tagged(_UNWRAP[base](value), depth + 1))
-    return (..., "object", str(kind.__name__)[:80])
+    return (..., "object", value.name if kind is Opaque else str(kind.__name__)[:80])
 
 
 # --- reading ---------------------------------------------------------------------------------------------

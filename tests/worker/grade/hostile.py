@@ -93,15 +93,14 @@ FORGING = {
     "huge_frame": _FORGE + "send(struct.pack('<cI', b'R', 2**32 - 1))\nwhile True:\n    send(bytes(1 << 16))",
     "endless_frames": _FORGE + "while True:\n    send(frame(b'T') * 1000)",
     "deep_value": _FORGE + "send(frame(b'R', b'(\\x01\\x00\\x00\\x00' * 1500 + b'N'))\nos._exit(0)",
-    "colliding_keys": (
-        "def solve(n):\n    return {k * (2**61 - 1): None for k in range(800)} if n < 9 else None"
-    ),
+    "colliding_keys": ("def solve(n):\n    return {k * (2**61 - 1): None for k in range(800)} if n < 9 else None"),
     "thread_forges_later": (
         _FORGE + "import threading, time\ndef later():\n    time.sleep(0.05)\n    send(frame(b'D'))\n    os._exit(0)\n"
         "threading.Thread(target=later, daemon=True).start()\ndef solve(n):\n    time.sleep(0.2)"
     ),
     "closes_everything": "import os\nos.closerange(0, 64)" + WRONG,
-    "moves_descriptors": _FORGE + "for fd in range(3, 64):\n    try:\n        os.dup2(1, fd)\n    except OSError:\n        pass\n"
+    "moves_descriptors": _FORGE
+    + "for fd in range(3, 64):\n    try:\n        os.dup2(1, fd)\n    except OSError:\n        pass\n"
     "def solve(n):\n    return [n * n, str(n)]",
 }
 
@@ -120,8 +119,10 @@ PATCHING = {
         "Frames.put = lambda self, kind, body=b'': put(self, b'D', b'')" + WRONG
     ),
     "patched_numpy": "import numpy as np\nnp.allclose = lambda *a, **k: True\nnp.all = np.allclose" + WRONG,
-    "patched_time": "import time\nfor name in ('time', 'monotonic', 'process_time'):\n    setattr(time, name, lambda: 0.0)" + WRONG,
-    "reloaded_os": "import importlib, os, sys\nimportlib.reload(os)\nsys.modules['marshal'] = sys.modules['json'] = None" + WRONG,
+    "patched_time": "import time\nfor name in ('time', 'monotonic', 'process_time'):\n    setattr(time, name, lambda: 0.0)"
+    + WRONG,
+    "reloaded_os": "import importlib, os, sys\nimportlib.reload(os)\nsys.modules['marshal'] = sys.modules['json'] = None"
+    + WRONG,
     "deleted_builtins": "import builtins\nfor name in list(vars(builtins)):\n    delattr(builtins, name)" + WRONG,
     "traced": (
         "import sys\ndef trace(frame, event, argument):\n    frame.f_locals.update(value=True, passed=True)\n"

@@ -20,11 +20,13 @@ SCALARS = (
 )  # fmt: skip
 PLAIN = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=5)
-    | st.lists(inner, max_size=5).map(tuple)
-    | st.dictionaries(SCALARS, inner, max_size=5)
-    | st.frozensets(SCALARS, max_size=5)
-    | st.sets(SCALARS, max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.lists(inner, max_size=5).map(tuple)
+        | st.dictionaries(SCALARS, inner, max_size=5)
+        | st.frozensets(SCALARS, max_size=5)
+        | st.sets(SCALARS, max_size=5)
+    ),
     max_leaves=30,
 )
 Pair = namedtuple("Pair", "a b")
