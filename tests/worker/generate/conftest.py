@@ -42,7 +42,5 @@ def llama(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 def gemma(tokenizer: PreTrainedTokenizerFast) -> Gemma2ForCausalLM:
     """Give a random Gemma 2 whose window is shorter than the texts and whose soft-caps bite."""
     torch.manual_seed(0)
-    config = Gemma2Config(
-        **shape(tokenizer), sliding_window=12, attn_logit_softcapping=2.0, query_pre_attn_scalar=8
-    )
+    config = Gemma2Config(**shape(tokenizer), sliding_window=12, attn_logit_softcapping=2.0, query_pre_attn_scalar=8)
     return Gemma2ForCausalLM(config).eval()

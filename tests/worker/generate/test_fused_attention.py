@@ -26,7 +26,10 @@ print("equal")
 @pytest.mark.skipif(fused_attention.triton is None, reason="Triton is not installed")
 def test_the_kernel_equals_the_formula() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", CHECK], capture_output=True, text=True, env={"TRITON_INTERPRET": "1", "PATH": "/usr/bin:/bin", "PYTHONPATH": "."}
+        [sys.executable, "-c", CHECK],
+        capture_output=True,
+        text=True,
+        env={"TRITON_INTERPRET": "1", "PATH": "/usr/bin:/bin", "PYTHONPATH": "."},
     )
     assert done.stdout.strip() == "equal", done.stderr[-2000:]
 

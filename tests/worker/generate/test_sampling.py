@@ -38,7 +38,9 @@ def test_draws_follow_the_librarys_distribution(
     kept = expected * count >= 5
     rest = float((expected[~kept]).sum() * count)
     observed = [*seen[kept].tolist(), seen[~kept].sum().item()] if rest > 1 else seen[kept].tolist()
-    wanted = [*(expected[kept].double() * count).tolist(), rest] if rest > 1 else (expected[kept].double() * count).tolist()
+    wanted = (
+        [*(expected[kept].double() * count).tolist(), rest] if rest > 1 else (expected[kept].double() * count).tolist()
+    )
     scale = sum(observed) / sum(wanted)
     if len(observed) > 1:
         assert chisquare(observed, [w * scale for w in wanted]).pvalue > 1e-4

@@ -11,7 +11,13 @@ from worker.generate.port import Completion, Draw, EngineOptions, GenerationRequ
 from worker.generate.registry import load_engine
 from worker.generate.transformers_engine import TransformersEngine
 
-PROMPTS = ("def add(a, b):\n    return", "x", "import os\nimport sys\n\nprint(", "hello there, how are you today?", "zz")
+PROMPTS = (
+    "def add(a, b):\n    return",
+    "x",
+    "import os\nimport sys\n\nprint(",
+    "hello there, how are you today?",
+    "zz",
+)
 GREEDY = Draw(max_new_tokens=24)
 
 
@@ -70,6 +76,23 @@ def test_samples_do_not_depend_on_the_batch(llama: Any, tokenizer: Any) -> None:
     assert len({c.token_ids for c in narrow.values()}) > 20
     other = by_sample(TransformersEngine(llama, tokenizer).generate([replace(r, seed=8) for r in requests]))
     assert sum(other[k].token_ids == narrow[k].token_ids for k in other) < 5
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma"])
+def test_working_ahead_with_static_shapes_changes_nothing(
+    kind: str, tokenizer: Any, request: pytest.FixtureRequest
+) -> None:
+    """Run the GPU's schedule (buckets, one step of lookahead) on the CPU."""
+    draws = [Draw(temperature=t, top_p=0.9, max_new_tokens=n) for t, n in ((0.0, 5), (0.8, 40), (0.5, 19), (1.0, 70))]
+    requests = [replace(r, draw=draws[i % 4]) for i, r in enumerate(ask(tokenizer, PROMPTS, GREEDY, samples=5))]
+    model = request.getfixturevalue(kind)
+    expected = by_sample(TransformersEngine(model, tokenizer, rows=5).generate(requests))
+    engine = TransformersEngine(model, tokenizer, rows=11)
+    engine._forward.static = True
+    assert by_sample(engine.generate(requests)) == expected
+    assert by_sample(engine.generate(requests[:3])) == {
+        k: expected[k] for k in list(expected) if k in {(r.item_id, r.sample_index) for r in requests[:3]}
+    }
 
 
 def test_rows_leave_when_done_and_limits_hold(llama: Any, tokenizer: Any) -> None:
