@@ -74,7 +74,8 @@ class Forward:
         g = self.geometry
         shape = fused_attention.Shape(g.head_dim**-0.5, g.softcap, g.window)
         self.fused = fused_attention.agrees((g.heads, g.kv_heads, g.head_dim), shape, self.dtype, self.device)
-        self.graphs = self.device.type == "cuda"
+        # Static widths and spans, and a step's answers read while the next one runs: for devices that work ahead.
+        self.static = self.graphs = self.device.type == "cuda"
         self.cache = SlotCache(0, 0)
         self.tokens = self.positions = torch.zeros(0, dtype=torch.int64)
         self._captured: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}

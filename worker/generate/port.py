@@ -81,7 +81,8 @@ class Completion:
 class EngineOptions:
     """How a model is held: `device` and `dtype` of None are chosen for this machine, `rows` of None from its memory.
 
-    `memory_share` is the part of a GPU's memory that the vllm engine takes (experts may lie beside it).
+    `memory_share` is the part of a GPU's memory that the vllm engine takes (experts may lie beside it); without
+    `sample_seeds` it draws all rows from one generator, which is faster and depends on the batch.
     """
 
     device: str | None = None
@@ -89,6 +90,7 @@ class EngineOptions:
     rows: int | None = None
     revision: str | None = None
     memory_share: float = 0.9
+    sample_seeds: bool = True
 
 
 class Tokenizer(Protocol):
