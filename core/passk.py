@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import binomtest
 
 from core.errors import InvalidInputError
 from core.types.evaluation import Interval, ItemOutcome, Score
@@ -57,11 +57,8 @@ def wilson(passed: int, total: int, level: float = 0.95) -> Interval:
     """Return the Wilson score interval of a share (Wilson 1927)."""
     if total < 1:
         raise InvalidInputError("An interval needs at least one problem.")
-    z = float(norm.ppf((1 + level) / 2))
-    share, weight = passed / total, z * z / total
-    middle = (share + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * float(np.sqrt(share * (1 - share) / total + weight / (4 * total)))
-    return Interval(low=max(0.0, middle - half), high=min(1.0, middle + half), level=level, method="wilson")
+    low, high = binomtest(passed, total).proportion_ci(confidence_level=level, method="wilson")
+    return Interval(low=float(low), high=float(high), level=level, method="wilson")
 
 
 def bootstrap(values: NDArray[np.float64], *, level: float = 0.95, seed: int = 0) -> Interval:

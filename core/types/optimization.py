@@ -21,6 +21,7 @@ class TrialRecord(Value):
     source: str = Field(description="warm start, strategy or proposer")
     state: Literal["complete", "dropped", "failed", "repeated"]
     value: float | None = None
+    deviation: float = Field(0.0, description="standard error of the value against the full set of search items")
     best: float | None = None
     items: int = 0
     item_evaluations: int = 0
