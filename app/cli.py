@@ -12,20 +12,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
 from app import cli_read
-from app.cli_client import ApiClient, open_client, read_sow_file
+from app.cli_client import ApiClient, load_settings, open_client, read_sow_file
 from app.cli_follow import follow_run, print_outcome
 from app.cli_text import plain, print_run, styled
-from app.doctor import doctor_command
 from app.migrate import migrate as migrate_database
 from app.tethered import become
 from app.up import EXIT_CODES, Quickstart
 from app.up import up as start_everything
-from core.errors import InvalidInputError, ResearchAgentError
-from core.settings import Settings
+from core.errors import ResearchAgentError
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -35,15 +32,6 @@ errors = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 RunId = Annotated[str, typer.Argument(help="run id, or 'latest'")]
-
-
-def load_settings() -> Settings:
-    """Return the settings; raise InvalidInputError that names what is wrong, without values: they may be secrets."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
-        raise InvalidInputError(f"A setting is not valid: {wrong}.", fix="Run `research-agent settings`.") from error
 
 
 def calling[T](work: Callable[[ApiClient], Awaitable[T]]) -> T:
@@ -166,8 +154,14 @@ def decide(
     _act(run, "decision", {"approve": approve, "note": note})
 
 
-app.command("doctor")(doctor_command)
-for command in (cli_read.status, cli_read.leaderboard, cli_read.transcript, cli_read.export, cli_read.settings):
+for command in (
+    cli_read.doctor,
+    cli_read.status,
+    cli_read.leaderboard,
+    cli_read.transcript,
+    cli_read.export,
+    cli_read.settings,
+):
     app.command()(command)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+from pydantic import ValidationError
 
 from app.token import known_token
 from core.errors import CallerError, ConflictError, InvalidInputError, NotFoundError, OperatorError, Problem
@@ -20,6 +21,15 @@ MEDIA_TYPES = {
     SowFormat.YAML: "application/yaml", SowFormat.JSON: "application/json", SowFormat.MARKDOWN: "text/markdown",
 }  # fmt: skip
 TRIES = 30
+
+
+def load_settings() -> Settings:
+    """Return the settings; raise InvalidInputError that names what is wrong, without values: they may be secrets."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        raise InvalidInputError(f"A setting is not valid: {wrong}.", fix="Run `research-agent settings`.") from error
 
 
 def api_url(settings: Settings) -> str:

@@ -4,16 +4,19 @@ Nothing outside a kind knows what it needs; `task_kind` finds it by the SoW's `k
 process shares: it validates and forecasts, reads no file, asks no service. What a kind can try is in agents/tasks.
 """
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from core.errors import InvalidInputError, Problem
+from core.merging import Kind, Need
+from core.merging_table import DECLARATIONS
 from core.types.forecast import Forecast, Slice, forecast_slices
 from core.types.sow import Benchmark, Role, StatementOfWork
 
-# A survey of merging finds about this many methods with a built-in implementation; used only to forecast `all`.
-ASSUMED_METHODS = 12
+# Methods that a recipe alone is enough for: what `all` comes to when the survey finds a work for each of them.
+METHODS_IN_ALL = sum(d.runnable and d.kind is Kind.WEIGHTS and d.needs == {Need.WEIGHTS} for d in DECLARATIONS.values())
 
 
 class TaskKind(Protocol):
@@ -65,6 +68,13 @@ class MergeKind:
                 "optimization.trials", sow.optimization.trials, "0, or a benchmark with role: search",
                 "A search needs a slice of its own, or it would look at the items that judge it.",
             )  # fmt: skip
+        for number, name in enumerate(() if sow.experiments.methods == "all" else sow.experiments.methods):
+            if name not in DECLARATIONS:
+                close = difflib.get_close_matches(name, DECLARATIONS, 1)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                allowed = ", ".join(sorted(DECLARATIONS))
+                path = f"experiments.methods[{number}]"
+                yield _problem(path, name, allowed, f"There is no such merging method.{hint}")
         if sow.evaluation is not None:
             yield _problem("evaluation", "given", "nothing", "A task of kind merge is scored by its benchmarks.")
 
@@ -78,7 +88,7 @@ class MergeKind:
         """Return what a run will compute: baselines and methods on screen slices, trials, then finalists."""
         experts = len(sow.models.experts) if sow.models else 0
         listed = sow.experiments.methods
-        methods = ASSUMED_METHODS if listed == "all" else len(listed)
+        methods = METHODS_IN_ALL if listed == "all" else len(listed)
         trials = sow.optimization.trials
         if sow.budget.trials is not None:
             trials = min(trials, sow.budget.trials)
@@ -89,7 +99,7 @@ class MergeKind:
             Role.SEARCH: trials,
             Role.CONFIRM: 1 + finalists,
         }
-        notes = (f"'all' methods is taken as {ASSUMED_METHODS} until the survey has found them.",)
+        notes = (f"'all' is taken as {METHODS_IN_ALL} methods; the survey may name fewer.",)
         return forecast_slices([_slice(b, times[b.role]) for b in sow.benchmarks], notes if listed == "all" else ())
 
 

@@ -5,12 +5,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
 
 from app.api import events, files, probes, records, runs
 from app.api.guard import BodyLimit, BrowserHeaders, TokenGuard
 from app.api.problems import ProblemDocument, add_problem_handlers
 from app.service import open_services
 from app.token import api_token
+from app.ui import pages
+from app.ui.rendering import STATIC
 from core.settings import Settings
 from core.types.sow import StatementOfWork
 
@@ -31,8 +34,9 @@ def create_app(settings: Settings) -> FastAPI:
         title="Research Agent", version=VERSION, description=DESCRIPTION, lifespan=lifespan, docs_url=None,
         redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
-    for module in (probes, runs, events, files, records):
+    for module in (probes, runs, events, files, records, pages):
         app.include_router(module.router)
+    app.mount("/static", StaticFiles(directory=STATIC))
     add_problem_handlers(app)
     _describe(app)
     # The last one added is the outermost.

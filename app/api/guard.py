@@ -107,7 +107,7 @@ class TokenGuard:
             await self._welcome(request)(scope, receive, send)
         else:
             error = UnauthorizedError(fix="Send `Authorization: Bearer …`, or open the link that `up` printed.")
-            await problem_response(error)(scope, receive, send)
+            await problem_response(error, request)(scope, receive, send)
 
     def _bears_token(self, request: Request) -> bool:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from app.ui.rendering import error_page
 from core.errors import CallerError, InvalidInputError, ResearchAgentError
 
 MEDIA_TYPE = "application/problem+json"
@@ -72,8 +73,15 @@ def _body(status: int, code: str, detail: str, fix: str | None = None) -> dict[s
     }  # fmt: skip
 
 
-def problem_response(error: ResearchAgentError) -> ProblemResponse:
-    """Return the response for an error of ours; what only the operator may know is not shown."""
+def wants_page(request: Request) -> bool:
+    """Return whether a person's browser asks, and not for the API."""
+    return not request.url.path.startswith("/v1/") and "text/html" in request.headers.get("accept", "")
+
+
+def problem_response(error: ResearchAgentError, request: Request) -> Response:
+    """Return the response for an error of ours: a page for a browser on a page, else a problem document."""
+    if wants_page(request):
+        return error_page(error.status, HTTPStatus(error.status).phrase, error.message, error.fix)
     body = _body(error.status, error.code, error.message, error.fix)
     if isinstance(error, InvalidInputError):
         body["problems"] = [dict(p) for p in error.problems]
@@ -86,15 +94,17 @@ def http_problem(status: int, detail: str, headers: Mapping[str, str] | None = N
     return ProblemResponse(_body(status, CODES.get(status, "http_error"), detail), status, dict(headers or {}))
 
 
-async def _ours(_: Request, error: Exception) -> ProblemResponse:
+async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, ResearchAgentError)
     if error.status >= 500:
         log.error("%s: %s", error.code, error)
-    return problem_response(error)
+    return problem_response(error, request)
 
 
-async def _protocol(_: Request, error: Exception) -> ProblemResponse:
+async def _protocol(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if wants_page(request):
+        return error_page(error.status_code, HTTPStatus(error.status_code).phrase, "There is no such page.", None)
     return http_problem(error.status_code, str(error.detail), error.headers)
 
 

@@ -58,7 +58,7 @@ Sow = Annotated[Submission, Depends(submission_of)]
 
 
 def _local_root(request: Request, path: str) -> str:
-    """Return the folder of relative paths (percent-encoded in its header), which only a client on this machine may name."""
+    """Return the folder of relative paths, which only a client on this machine may name."""
     if not is_local(request):
         raise InvalidInputError(f"{ROOT_HEADER} is taken from clients on the API's own machine only.")
     return existing_root(path)

@@ -18,7 +18,7 @@ def serve_api(settings: Settings, descriptor: int | None = None) -> None:
     logging.basicConfig(level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     config = uvicorn.Config(
         create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False,
-        proxy_headers=False, server_header=False, timeout_graceful_shutdown=GRACE_S,
+        proxy_headers=False, server_header=False, ws="none", timeout_graceful_shutdown=GRACE_S,
     )  # fmt: skip
     sockets = None if descriptor is None else [socket.socket(fileno=descriptor)]
     uvicorn.Server(config).run(sockets=sockets)
