@@ -18,8 +18,10 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 from procrastinate.jobs import Job
 
+from agents.budget import run_budget
 from agents.context import RunContext
 from agents.llm import make_brain
+from agents.provider import llm_settings
 from app.graph_store import open_graph_store
 from core.answers import AnswerCache
 from core.artifacts import ArtifactStore
@@ -122,7 +124,7 @@ class Executor:
             sow=run.sow,
             root=root,
             settings=self.settings,
-            brain=make_brain(self.settings, journal, run),
+            brain=make_brain(llm_settings(self.settings), journal, run_budget(run)),
             journal=journal,
             jobs=JobClient(self.db, self.queue, run.id),
             runs=self.runs,
