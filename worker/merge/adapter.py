@@ -40,7 +40,9 @@ class LoraAdapter:
         problems = [key for key in _UNSUPPORTED if config.get(key)]
         if config.get("peft_type") != "LORA" or problems or config.get("bias", "none") != "none":
             what = ", ".join(problems) or f"peft_type {config.get('peft_type')}, bias {config.get('bias')}"
-            raise InvalidInputError(f"{directory} is not a plain LoRA adapter ({what}).", fix="Merge it with peft first.")
+            raise InvalidInputError(
+                f"{directory} is not a plain LoRA adapter ({what}).", fix="Merge it with peft first."
+            )
         weights = directory / "adapter_model.safetensors"
         if not weights.is_file():
             raise InvalidInputError(f"{directory} has no adapter_model.safetensors; pickle files are never opened.")

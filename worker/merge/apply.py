@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from core.errors import InvalidInputError
 from worker.merge.apply_rules import ordered_names, stays_base
 from worker.merge.bank import BASE, ExpertBank
 from worker.merge.context import Calibration, MergeContext, Resolution
@@ -50,9 +51,7 @@ def merge_into(
     write_targets(targets, bank, resolution)
     _synchronize(bank.device)
     seconds = time.perf_counter() - start
-    return MergeReport(
-        recipe.method, seconds, checksum(model.named_parameters()), probe(model), _peak_mb(bank.device)
-    )
+    return MergeReport(recipe.method, seconds, checksum(model.named_parameters()), probe(model), _peak_mb(bank.device))
 
 
 def resolve(
@@ -61,6 +60,9 @@ def resolve(
     """Bind a configuration to the bank and run its preparation (thresholds, Grams, learnt coefficients), if any."""
     chosen = method(str(config.get("merge_method")))
     plan = make_plan(config, chosen, bank)
+    if chosen.attach is not None or (chosen.route is not None and "share" not in plan.shared):
+        step = "attach" if chosen.attach is not None else "route"
+        raise InvalidInputError(f"{chosen.name} is not one set of weights.", fix=f"Use its `{step}` step.")
     if chosen.resolve is None:
         return Resolution(plan)
     with torch.no_grad():
@@ -78,7 +80,7 @@ def write_targets(targets: Mapping[str, Tensor], bank: ExpertBank, resolution: R
         if base is not None and stays_base(plan, name):
             target.copy_(base)
         elif plan.method.into is not None and target.is_contiguous() and target.device == experts[0].device:
-            plan.method.into(target, base, experts, **parameters)
+            plan.method.write(target, base, experts, **parameters)
         else:
             aligned = [x.to(plan.dtype) for x in experts]
             merged = plan.method.compute(None if base is None else base.to(plan.dtype), aligned, **parameters)

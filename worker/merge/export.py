@@ -116,7 +116,9 @@ def write_shards(tensors: Iterator[tuple[str, torch.Tensor]], out: Path, shard_b
 
 
 def _name_shards(out: Path, weight_map: Mapping[str, int], count: int, total: int) -> None:
-    names = [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)] if count > 1 else ["model.safetensors"]
+    names = (
+        [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)] if count > 1 else ["model.safetensors"]
+    )
     for i, name in enumerate(names):
         (out / f"shard-{i}.safetensors").rename(out / name)
     if count > 1:

@@ -89,7 +89,9 @@ def layer_index(name: str) -> int | None:
 
 def make_plan(config: Mapping[str, Any], method: MergeMethod, bank: ExpertBank) -> MergePlan:
     """Bind a configuration to the bank; raise one InvalidInputError naming everything that is wrong with it."""
-    problems = [_problem(key, "not allowed", f"{key!r} can't be merged in memory.") for key in _REFUSED if config.get(key)]
+    problems = [
+        _problem(key, "not allowed", f"{key!r} can't be merged in memory.") for key in _REFUSED if config.get(key)
+    ]
     entries = config.get("models")
     if not isinstance(entries, Sequence) or isinstance(entries, str) or not entries:
         problems.append(_problem("models", "a list of models", "The recipe lists no models."))
@@ -109,8 +111,12 @@ def make_plan(config: Mapping[str, Any], method: MergeMethod, bank: ExpertBank) 
     if base is not None and base not in by_input:
         by_input[base] = {}
     problems += _input_problems(method, tuple(by_input), base)
-    dtypes = {key: _DTYPES.get(str(config[key]).removeprefix("torch.")) for key in ("dtype", "out_dtype") if config.get(key)}
-    problems += [_problem(k, ", ".join(_DTYPES), f"{k} {config[k]!r} is unknown.") for k, v in dtypes.items() if v is None]
+    dtypes = {
+        key: _DTYPES.get(str(config[key]).removeprefix("torch.")) for key in ("dtype", "out_dtype") if config.get(key)
+    }
+    problems += [
+        _problem(k, ", ".join(_DTYPES), f"{k} {config[k]!r} is unknown.") for k, v in dtypes.items() if v is None
+    ]
     if problems:
         raise InvalidInputError(
             "The recipe can't be run: " + " ".join(str(p["message"]) for p in problems), problems=tuple(problems)
@@ -127,7 +133,7 @@ def _problem(path: str, allowed: object, message: str) -> Problem:
 
 
 def _unknown(path: str, settings: Mapping[str, Any], method: MergeMethod) -> list[Problem]:
-    known = {p.name for p in method.parameters} | {"seed"}
+    known = {p.name for p in method.parameters} | {"seed", "statistics"}
     return [
         _problem(f"{path}.{key}", ", ".join(sorted(known)), f"{method.name} has no parameter {key!r}.")
         for key in settings

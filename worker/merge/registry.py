@@ -14,10 +14,24 @@ from core.merging_table import DECLARATIONS, declaration
 from worker.merge.method import MergeMethod
 from worker.merge.methods import (
     linear,
+    ra_adaptive_lora,
+    ra_adarank,
+    ra_calm,
+    ra_camex,
     ra_dare,
+    ra_dawin,
+    ra_df,
+    ra_evolutionary,
+    ra_hi,
     ra_lori,
+    ra_mass,
     ra_metagpt,
+    ra_phatgoose,
+    ra_regmean,
+    ra_sens,
     ra_star,
+    ra_surgery,
+    ra_symerge,
     ra_ties,
     ra_tvq,
     task_arithmetic,
@@ -28,16 +42,32 @@ OWN: dict[str, MergeMethod] = {
     m.name: m
     for m in (
         linear.METHOD,
-        task_arithmetic.METHOD,
-        ties.METHOD,
-        ra_ties.METHOD,
+        ra_adaptive_lora.METHOD,
+        ra_adarank.METHOD,
+        ra_calm.METHOD,
+        ra_camex.METHOD,
         ra_dare.LINEAR,
         ra_dare.TIES,
-        ra_star.METHOD,
+        ra_dawin.METHOD,
+        ra_df.METHOD,
+        ra_evolutionary.METHOD,
+        ra_hi.METHOD,
+        ra_lori.METHOD,
+        ra_mass.METHOD,
         ra_metagpt.METHOD,
+        ra_phatgoose.METHOD,
+        ra_regmean.REGMEAN,
+        ra_regmean.REGMEAN_PP,
+        ra_sens.METHOD,
+        ra_star.METHOD,
+        ra_surgery.SURGERY,
+        ra_surgery.SURGERY_V2,
+        ra_symerge.METHOD,
+        ra_ties.METHOD,
         ra_tvq.TVQ,
         ra_tvq.RTVQ,
-        ra_lori.METHOD,
+        task_arithmetic.METHOD,
+        ties.METHOD,
     )
 }
 
@@ -67,6 +97,4 @@ def method(name: str) -> MergeMethod:
 
 def runnable_names() -> tuple[str, ...]:
     """Return the names of all methods that can be run on this machine."""
-    return tuple(
-        n for n, d in DECLARATIONS.items() if d.runnable and (d.engine is Engine.OWN or has_mergekit())
-    )
+    return tuple(n for n, d in DECLARATIONS.items() if d.runnable and (d.engine is Engine.OWN or has_mergekit()))

@@ -45,7 +45,10 @@ def test_mergekit_makes_the_same_tensors(name: str, models_dir: Path, tmp_path: 
     bank, model, recipe = load_bank(models_dir), load_model(models_dir), small_recipe(name, 3)
     merge_into(model, bank, recipe)
     export(bank, recipe, tmp_path / "ours")
-    ours, theirs = Checkpoint.open(tmp_path / "ours"), mergekit_run(tmp_path / "ours" / RECIPE_FILE, tmp_path / "theirs")
+    ours, theirs = (
+        Checkpoint.open(tmp_path / "ours"),
+        mergekit_run(tmp_path / "ours" / RECIPE_FILE, tmp_path / "theirs"),
+    )
     resident = dict(model.named_parameters())
     assert set(ours.headers) == set(theirs.headers) == set(bank.names)
     for tensor in bank.names:
@@ -62,6 +65,9 @@ def test_own_methods_run_inside_mergekit(name: str, llama_dir: Path, tmp_path: P
         for entry in recipe.config["models"]:
             entry["parameters"]["density"] = 0.3
     export(bank, recipe, tmp_path / "ours")
-    ours, theirs = Checkpoint.open(tmp_path / "ours"), mergekit_run(tmp_path / "ours" / RECIPE_FILE, tmp_path / "theirs")
+    ours, theirs = (
+        Checkpoint.open(tmp_path / "ours"),
+        mergekit_run(tmp_path / "ours" / RECIPE_FILE, tmp_path / "theirs"),
+    )
     for tensor in bank.names:
         torch.testing.assert_close(ours.tensor(tensor), theirs.tensor(tensor), rtol=0, atol=0)

@@ -29,9 +29,7 @@ def spectrum(matrix: Tensor) -> Spectrum:
     exact = matrix.dtype is torch.float64 or side <= (_EXACT_CUDA if matrix.is_cuda else _EXACT_CPU)
     work = matrix.to(torch.float64 if exact else torch.float32)
     values, vectors = torch.linalg.eigh(work @ work.T if rows else work.T @ work)
-    return Spectrum(
-        values.clamp_min(0).sqrt().flip(0).to(matrix.dtype), vectors.flip(1).to(matrix.dtype), rows
-    )
+    return Spectrum(values.clamp_min(0).sqrt().flip(0).to(matrix.dtype), vectors.flip(1).to(matrix.dtype), rows)
 
 
 def project(matrix: Tensor, vectors: Tensor, rows: bool) -> Tensor:
