@@ -11,7 +11,16 @@ from torch import nn
 from core.errors import InvalidInputError
 from core.merging_table import recipe_config
 from core.types.recipe import Recipe
-from tests.worker.merge.models import VOCABULARY, load_bank, load_model
+from tests.worker.merge.models import (
+    EXPERTS,
+    SMALL,
+    calibrated_recipe,
+    calibration,
+    load_bank,
+    load_model,
+    near_third,
+    text,
+)
 from worker.merge.apply import merge_into, resolve
 from worker.merge.blocks import LayerInputs, decoder_layers
 from worker.merge.context import Calibration, MergeContext
@@ -21,46 +30,17 @@ from worker.merge.plan import make_plan
 from worker.merge.registry import method
 from worker.merge.targets import resident_targets
 
-EXPERTS = ("expert1", "expert2", "expert3")
-
-
-def text(seed: int, batches: int = 2) -> tuple[torch.Tensor, ...]:
-    generator = torch.Generator().manual_seed(seed)
-    return tuple(torch.randint(4, VOCABULARY, (3, 20), generator=generator) for _ in range(batches))
-
-
-def calibration(score: Any = None) -> Calibration:
-    return Calibration({e: text(i) for i, e in enumerate(EXPERTS)}, score)
-
-
-def near_third(model: nn.Module) -> float:
-    """A score that prefers the third expert's text."""
-    with torch.no_grad():
-        return -float(language_loss(model, text(2)[0]))
-
-
-SMALL: dict[str, dict[str, Any]] = {
-    "ra_regmean": {}, "ra_regmean_pp": {}, "ra_camex": {}, "ra_sens": {}, "ra_df": {"initial": 2, "iterations": 1},
-    "ra_calm": {"epochs": 2}, "ra_adarank": {"steps": 3, "rank": 8}, "ra_symerge": {"steps": 3},
-    "ra_hi": {"groups": 2}, "ra_adaptive_lora": {"steps": 3, "rank": 8}, "ra_evolutionary": {"groups": 1, "trials": 4},
-}  # fmt: skip
-
-
-def recipe(name: str, experts: tuple[str, ...] = EXPERTS, weight: float = 0.4) -> Recipe:
-    parameters = SMALL.get(name, {})
-    return Recipe(method=name, config=recipe_config(name, "base", dict.fromkeys(experts, weight), **parameters))
-
 
 @pytest.mark.parametrize("name", SMALL)
 def test_every_calibrated_method_merges_repeatably(name: str, models_dir: Path) -> None:
     bank, model = load_bank(models_dir), load_model(models_dir)
     before = {n: p.clone() for n, p in model.named_parameters()}
     scored = calibration(near_third if name in {"ra_df", "ra_hi", "ra_evolutionary"} else None)
-    report = merge_into(model, bank, recipe(name), scored)
+    report = merge_into(model, bank, calibrated_recipe(name), scored)
     assert torch.equal(model.get_input_embeddings().weight, before["model.embed_tokens.weight"])
     assert any(not torch.equal(p, before[n]) for n, p in model.named_parameters())
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
-    assert merge_into(model, bank, recipe(name), scored).checksum == report.checksum
+    assert merge_into(model, bank, calibrated_recipe(name), scored).checksum == report.checksum
 
 
 @pytest.mark.parametrize("name", ["ra_regmean", "ra_sens", "ra_calm", "ra_df"])
@@ -68,7 +48,7 @@ def test_text_is_asked_for_before_anything_is_changed(name: str, llama_dir: Path
     bank, model = load_bank(llama_dir), load_model(llama_dir)
     before = {n: p.clone() for n, p in model.named_parameters()}
     with pytest.raises(InvalidInputError, match="calibration text"):
-        merge_into(model, bank, recipe(name), Calibration({"expert1": text(0)}))
+        merge_into(model, bank, calibrated_recipe(name), Calibration({"expert1": text(0)}))
     if name == "ra_regmean":
         assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
 
@@ -105,7 +85,7 @@ def naive_grams(directory: Path, expert: str, batches: tuple[torch.Tensor, ...])
 
 def test_regmean_grams_are_those_of_each_expert_alone(models_dir: Path) -> None:
     bank, model = load_bank(models_dir), load_model(models_dir)
-    resolution = resolve(recipe("ra_regmean").config, bank, model, calibration())
+    resolution = resolve(calibrated_recipe("ra_regmean").config, bank, model, calibration())
     want = [naive_grams(models_dir, e, text(i)) for i, e in enumerate(EXPERTS)]
     for layer in range(bank.layers):
         for name in (n for n in bank.names if f"layers.{layer}." in n and "norm" not in n):
@@ -117,7 +97,8 @@ def test_regmean_grams_are_those_of_each_expert_alone(models_dir: Path) -> None:
 def test_regmean_pp_sees_the_merged_layers(llama_dir: Path) -> None:
     bank = load_bank(llama_dir)
     reports = [
-        merge_into(load_model(llama_dir), bank, recipe(n), calibration()) for n in ("ra_regmean", "ra_regmean_pp")
+        merge_into(load_model(llama_dir), bank, calibrated_recipe(n), calibration())
+        for n in ("ra_regmean", "ra_regmean_pp")
     ]
     assert reports[0].checksum != reports[1].checksum
 
@@ -129,7 +110,7 @@ def test_a_search_ends_at_the_best_it_saw(llama_dir: Path) -> None:
         scores.append(near_third(candidate))
         return scores[-1]
 
-    merge_into(model, bank, recipe("ra_evolutionary"), calibration(noted))
+    merge_into(model, bank, calibrated_recipe("ra_evolutionary"), calibration(noted))
     assert len(scores) == SMALL["ra_evolutionary"]["trials"]
     assert near_third(model) == max(scores)
 
@@ -168,7 +149,7 @@ def test_routed_and_module_methods_are_not_plain_merges(llama_dir: Path) -> None
     bank, model = load_bank(llama_dir), load_model(llama_dir)
     for name in ("ra_dawin", "ra_mass", "ra_surgery", "ra_phatgoose"):
         with pytest.raises(InvalidInputError, match=r"route|attach"):
-            merge_into(model, bank, recipe(name), calibration())
+            merge_into(model, bank, calibrated_recipe(name), calibration())
 
 
 def distance(model: nn.Module, want: torch.Tensor, ids: torch.Tensor) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from worker.merge.kernels import fused
 from worker.merge.kernels.elementwise import add_deltas_into, elect_into
 from worker.merge.kernels.random_mask import keep_mask, mix_seed
 from worker.merge.method import MergeMethod, per_expert, shared
@@ -52,9 +53,13 @@ def dare_ties_into(out: Tensor, base: Tensor, experts: Sequence[Tensor], setting
     if not any(settings.weight):
         out.copy_(base)
         return
-    masks = [m.view(-1) for m in dare_masks(base, experts, settings.density, settings.seed)]
+    masks = dare_masks(base, experts, settings.density, settings.seed)
     weights = _rescaled(settings.weight, settings.density, 1.0)
-    elect_into(out, base, experts, weights, (lambda i, _delta, part: masks[i][part], settings.scale, False))
+    if fused.usable(out, [base, *experts]):
+        fused.elect(out, base, experts, weights, fused.Election(masks=masks, scale=settings.scale, mean=False))
+        return
+    flat = [m.view(-1) for m in masks]
+    elect_into(out, base, experts, weights, (lambda i, _delta, part: flat[i][part], settings.scale, False))
 
 
 _PARAMETERS = (per_expert("weight"), per_expert("density", 0.5), shared("lambda", 1.0), shared("seed", 0, int))

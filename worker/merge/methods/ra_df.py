@@ -7,7 +7,6 @@ points, then `iterations` of a Gaussian process) only where a validation score i
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import optuna
 import torch
 
 from worker.merge.bank import BASE
@@ -15,6 +14,7 @@ from worker.merge.coefficients import compact, planned_weights
 from worker.merge.context import HeldStatistics, MergeContext, Resolution
 from worker.merge.gradients import language_loss, load_model, streaming
 from worker.merge.method import MergeMethod, per_expert, prepared
+from worker.merge.optional import load_library
 from worker.merge.targets import resident_targets
 
 Tensor = torch.Tensor
@@ -63,6 +63,7 @@ def resolve(context: MergeContext) -> Resolution:
     if context.calibration.score is None:
         return Resolution(context.plan, statistics)
     options = context.plan.parameters_for(context.bank.names[0]).shared
+    optuna = load_library("optuna")
     sampler = optuna.samplers.GPSampler(seed=options["seed"], n_startup_trials=options["initial"])
     study = optuna.create_study(direction="maximize", sampler=sampler)
     planned = planned_weights(context)

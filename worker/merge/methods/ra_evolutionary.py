@@ -7,7 +7,6 @@ over the depth. All values start at 0.5 with σ = 1/6 in [0, 1]; the population 
 from collections.abc import Sequence
 from typing import Any
 
-import cmaes
 import numpy as np
 
 from worker.merge.bank import BASE
@@ -15,6 +14,7 @@ from worker.merge.context import MergeContext, Resolution
 from worker.merge.kernels.random_mask import mix_seed
 from worker.merge.method import MergeMethod, shared
 from worker.merge.methods import ra_dare
+from worker.merge.optional import load_library
 from worker.merge.targets import resident_targets
 
 _LEAST_DENSITY = 0.05
@@ -51,7 +51,7 @@ def resolve(context: MergeContext) -> Resolution:
     options = context.plan.parameters_for(context.bank.names[0]).shared
     experts, groups = context.plan.experts, options["groups"]
     size = 2 * groups * len(experts)
-    search = cmaes.CMA(
+    search = load_library("cmaes").CMA(
         mean=np.full(size, options["initial"]), sigma=options["sigma"], seed=options["seed"],
         bounds=np.tile([0.0, 1.0], (size, 1)), population_size=4 + int(3 * np.log(size)),
     )  # fmt: skip

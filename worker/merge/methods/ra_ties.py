@@ -12,6 +12,7 @@ import torch
 
 from core.errors import InvalidInputError
 from worker.merge.context import MergeContext, Resolution
+from worker.merge.kernels import fused
 from worker.merge.kernels.elementwise import elect_into
 from worker.merge.kernels.select import SAMPLE, Threshold, exact_threshold, keeper, sampled_threshold
 from worker.merge.method import MergeMethod, per_expert, shared
@@ -50,7 +51,12 @@ def ra_ties_into(
             found.append(sampled_threshold(lambda x=x: iter([(base, x)]), share, base.numel()))  # type: ignore[misc]
         else:
             found.append(tensor_threshold(base, x, share))
-    elect_into(out, base, experts, settings.weight, (keeper(found), settings.scale, settings.merge == "mean"))
+    mean, weight = settings.merge == "mean", settings.weight
+    if all(t.ties is None for t in found) and fused.usable(out, [base, *experts]):
+        values = [t.value for t in found]
+        fused.elect(out, base, experts, weight, fused.Election(thresholds=values, scale=settings.scale, mean=mean))
+    else:
+        elect_into(out, base, experts, weight, (keeper(found), settings.scale, mean))
 
 
 def sampled(select: str, tensor: torch.Tensor) -> bool:

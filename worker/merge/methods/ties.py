@@ -14,8 +14,8 @@ from worker.merge.kernels.elementwise import elect_into, working_dtype
 from worker.merge.kernels.select import Threshold, exact_threshold, keeper
 from worker.merge.method import MergeMethod, ignored, per_expert, shared
 
-KEEP_ALL = Threshold(-1.0, 0)
-KEEP_NONE = Threshold(float("inf"), 0)
+KEEP_ALL = Threshold(-1.0)
+KEEP_NONE = Threshold(float("inf"))
 
 
 def tensor_threshold(base: torch.Tensor, expert: torch.Tensor, density: float) -> Threshold:
