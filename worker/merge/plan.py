@@ -133,7 +133,7 @@ def _problem(path: str, allowed: object, message: str) -> Problem:
 
 
 def _unknown(path: str, settings: Mapping[str, Any], method: MergeMethod) -> list[Problem]:
-    known = {p.name for p in method.parameters} | {"seed"}
+    known = {p.name for p in method.parameters} | {"seed", "statistics"}
     return [
         _problem(f"{path}.{key}", ", ".join(sorted(known)), f"{method.name} has no parameter {key!r}.")
         for key in settings
