@@ -35,7 +35,7 @@ FENCES = {
     "openai": ("agents/llm.py",),
     "sqlalchemy": ("core/",),
     "psycopg": ("core/", "app/graph_store.py", "app/migrate.py"),
-    "procrastinate": ("core/", "app/executor.py"),
+    "procrastinate": ("core/", "app/executor.py", "worker/main.py"),
 }
 MAX_MODULE_LINES = 300
 MAX_FUNCTION_LINES = 40
@@ -51,6 +51,9 @@ WAIVERS: dict[tuple[str, str], str] = {
     ("except", "worker/grade/pool.py:_read"): "the caller's iterator may raise anything: raised where the caller reads",
     ("except", "app/executor.py:_drive"): "the edge of the process: the run ends visibly and the log has the details",
     ("except", "worker/child.py:_answer"): "the edge of the process: the job fails visibly and the worker goes on",
+    ("except", "worker/evaluate.py:_work"): "a generating thread's edge: raised where the completions are read",
+    ("parameters", "worker/evaluate_cli.py:command"): "a command's options are its parameters",
+    ("parameters", "worker/generate/fused_attention.py:_kernel"): _KERNEL,
     ("parameters", "worker/merge/kernels/triton_rules.py:_delta"): _KERNEL,
     ("parameters", "worker/merge/kernels/triton_rules.py:_merge"): _KERNEL,
     ("function", "worker/merge/kernels/triton_rules.py:_merge"): _KERNEL,
