@@ -144,7 +144,7 @@ def _unknown(path: str, settings: Mapping[str, Any], method: MergeMethod) -> lis
 def _input_problems(method: MergeMethod, inputs: tuple[str, ...], base: str | None) -> list[Problem]:
     if method.base == "required" and base is None:
         return [_problem("base_model", "the base", f"{method.name} needs base_model.")]
-    experts = len([n for n in inputs if n != BASE])
+    experts = len([n for n in inputs if n != BASE or method.base is None])
     if not method.declaration.accepts(experts):
         least, most = method.declaration.experts
         message = f"{method.name} takes {least} to {most or 'any number of'} experts, not {experts}."
