@@ -5,7 +5,8 @@
 Two files: 1,640 HumanEval+ samples that all differ (half canonical, half mutants), and samples of a small model with
 their duplicates. Expected outputs are prepared before the clock starts, for both. The floor is the CPU time of the code
 under test, measured in a run of its own. EvalPlus runs in an environment made for it under `.state/`, because
-its requirements conflict with ours. Prints progress to standard error and one JSON line at the end.
+its requirements conflict with ours. Prints progress to standard error and one JSON line at the end; samples
+with different verdicts go to `.state/grade-differences.jsonl`, and are explained in `results/grade-differences.md`.
 """
 
 import argparse
@@ -33,20 +34,28 @@ from worker.grade.problems import CodeProblem, load_problems
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".state"
 CORES = len(os.sched_getaffinity(0))
-DIFFERENCES = ROOT / "benchmarks" / "results" / "grade-differences.jsonl"
+DIFFERENCES = STATE / "grade-differences.jsonl"
 
 
 class PeakMemory:
-    """The largest proportional memory of this process and its children, sampled twice a second."""
+    """The largest proportional memory of this process and its children while it is watched, twice a second."""
 
     def __init__(self) -> None:
         self.megabytes = 0.0
         self._stop = threading.Event()
-        threading.Thread(target=self._watch, daemon=True).start()
+
+    def __enter__(self) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
 
     def _watch(self) -> None:
         while not self._stop.wait(0.5):
-            me = psutil.Process()
+            me = psutil.Process()  # EvalPlus is a child too, so only our own grading is watched
             total = 0
             for process in (me, *me.children(recursive=True)):
                 try:
@@ -55,9 +64,8 @@ class PeakMemory:
                     continue
             self.megabytes = max(self.megabytes, total / 2**20)
 
-    def stop(self) -> float:
-        self._stop.set()
-        return self.megabytes
+
+MEMORY = PeakMemory()
 
 
 def say(text: str) -> None:
@@ -116,7 +124,8 @@ def evalplus(data: Path, samples: Sequence[Sample]) -> tuple[float, dict[int, tu
 
 def compare(name: str, data: Path, problems: dict[str, CodeProblem], samples: list[Sample]) -> dict[str, float]:
     say(f"{name}: {len(samples)} samples, {len({(s.task_id, s.source) for s in samples})} distinct, {CORES} cores")
-    ours_s, ours = grade(problems, samples, timed=False)
+    with MEMORY:
+        ours_s, ours = grade(problems, samples, timed=False)
     say(f"ours: {ours_s:.1f} s")
     _, timed = grade(problems, samples, timed=True)
     floor_s = sum(g.code_s or g.cpu_s for g in timed.values()) / CORES
@@ -146,14 +155,13 @@ def main() -> None:
     options = parser.parse_args()
     problems = load_problems(options.data / "HumanEvalPlus.jsonl.gz")
     DIFFERENCES.unlink(missing_ok=True)
-    memory = PeakMemory()
     result: dict[str, object] = {"bench": "grade", "distinct": None, "sampled": None}
     if options.only != "sampled":
         result["distinct"] = compare("distinct", options.data, problems, distinct_samples(problems, options.each))
     if options.only != "distinct" and options.sampled.is_file():
         samples = file_samples(options.sampled, problems)
         result["sampled"] = compare("sampled", options.data, problems, samples)
-    print(json.dumps({**result, "peak_mb": round(memory.stop())}))
+    print(json.dumps({**result, "peak_mb": round(MEMORY.megabytes)}))
 
 
 if __name__ == "__main__":
