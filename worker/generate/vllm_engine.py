@@ -46,8 +46,6 @@ class VllmEngine:
         **settings: Any,
     ) -> "VllmEngine":
         """Start vLLM on a checkpoint; `settings` are vLLM's own (load_format="dummy" gives random weights)."""
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
         tokenizer = AutoTokenizer.from_pretrained(path, revision=options.revision, trust_remote_code=False)
         llm = start(path, options, **settings)
         return cls(llm, tokenizer, _end_tokens(path, tokenizer), seeded=options.sample_seeds)
@@ -150,6 +148,8 @@ class VllmEngine:
 
 def start(path: str | Path, options: EngineOptions, **settings: Any) -> Any:
     """Start vLLM with what evaluation needs: no tokenizer inside, cached prefixes, our worker extension."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     defaults: dict[str, Any] = {
         "model": str(path),
         "revision": options.revision,
