@@ -18,7 +18,7 @@ from typing import Self
 
 from core.errors import InvalidInputError, OperatorError, ResearchAgentError
 from core.types.evaluation import Verdict
-from worker.grade.differential import judge_by_outputs
+from worker.grade.differential import DifferentialJudge
 from worker.grade.limits import Options
 from worker.grade.problems import CodeProblem
 from worker.grade.reference import Mode, Reference, prepare
@@ -27,6 +27,7 @@ from worker.grade.runs import Judgement
 from worker.grade.sandbox import Sandbox, SandboxDiedError
 from worker.grade.tiers import TIERS, Tier
 
+_JUDGES: dict[Mode, type[ReplayJudge | DifferentialJudge]] = {"bigcode": ReplayJudge, "evalplus": DifferentialJudge}
 _AHEAD = 4  # samples taken from the source per worker, before they are needed
 
 
@@ -66,7 +67,9 @@ class GradePool:
         options: Options | None = None,
     ) -> None:
         if tier not in TIERS or mode not in {"bigcode", "evalplus"}:
-            raise InvalidInputError(f"There is no grading mode {mode!r} in tier {tier!r}.", fix=f"Tiers: {', '.join(TIERS)}.")
+            raise InvalidInputError(
+                f"There is no grading mode {mode!r} in tier {tier!r}.", fix=f"Tiers: {', '.join(TIERS)}."
+            )
         listed = problems.values() if isinstance(problems, Mapping) else problems
         self.problems = {problem.task_id: problem for problem in listed}
         self.mode: Mode = mode
@@ -95,7 +98,9 @@ class GradePool:
             raise trouble
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop()
 
     def _stop(self) -> None:
@@ -136,7 +141,7 @@ class GradePool:
             while (task := self._tasks.get()) is not None:
                 try:
                     task.run.finish(task, self._judge(task, samples, trusted))
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - a thread's edge: raised where the caller reads
                     task.run.fail(error)
 
     def _judge(self, task: "_Task", samples: Sandbox, trusted: Sandbox) -> tuple[Judgement, float]:
@@ -147,10 +152,7 @@ class GradePool:
         judgement = Judgement(Verdict.FORBIDDEN, "ended its sandbox", Verdict.FORBIDDEN)
         for _ in range(2):  # a sample whose sandbox ends is tried once more, in a new one
             try:
-                if self.mode == "bigcode":
-                    judgement = ReplayJudge(samples, trusted, self.options).judge(reference, task.source)
-                else:
-                    judgement = judge_by_outputs(reference, task.source, samples, self.options)
+                judgement = _JUDGES[self.mode](samples, trusted, self.options).judge(reference, task.source)
                 break
             except SandboxDiedError:
                 continue
@@ -212,7 +214,7 @@ class _Run:
                     return
                 self._take(sample)
                 count += 1
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             self._results.put(error)  # the caller's source failed: raised where the caller reads
         else:
             self._results.put(count)

@@ -1,19 +1,18 @@
 """One run of one sample: its outputs as they come, how it ended, and what verdict an ending means."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from signal import SIGKILL, SIGPROF, SIGXCPU, Signals
 from struct import iter_unpack
-from typing import Any
+from typing import Any, Self
 
 from core.types.evaluation import Verdict
 from worker.grade.limits import Limits
 from worker.grade.reference import Reference, job
-from worker.grade.sandbox import Ending, Execution, Sandbox, StalledError, ViolationError
-from worker.grade.wire import WireError, decode
+from worker.grade.sandbox import Ending, Execution, StalledError, ViolationError
+from worker.grade.wire import BRIEF, WireError, decode
 
 _TIMES_UP = frozenset({-SIGPROF, -SIGXCPU})
-_FRAME_BYTES = 16  # room for the head of each frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +31,14 @@ class Judgement:
 
 @dataclass(slots=True)
 class Trace:
-    """What a run has shown: outputs kept (or only counted), the first one refused, and how it ended."""
+    """What a run has shown: how many outputs, the first one refused, and how it ended.
 
-    outputs: list[bytes] = field(default_factory=list)
+    `full` is the last output in full, if it is a long one and was asked for; `unsettled`: a digest does not decide.
+    """
+
     count: int = 0
+    full: bytes | None = None
+    unsettled: bool = False
     refused: int | None = None
     done: bool = False
     trouble: tuple[Verdict, str] | None = None
@@ -53,27 +56,48 @@ def sample_job(reference: Reference, source: str, limits: Limits, **more: Any) -
     return job("calls", source, reference.problem.entry_point, limits, **more)
 
 
-def largest_output(reference: Reference, limits: Limits) -> int:
-    """Return how large one output may be: far above the expected one."""
-    return max(limits.output_bytes, 4 * max(map(len, reference.outputs), default=0))
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a run may send: seconds without anything, seconds in all, bytes of one frame, bytes in all."""
+
+    stall_s: float
+    wall_s: float
+    largest: int
+    total: int
+
+    @classmethod
+    def of(cls, limits: Limits, cpu_s: tuple[float, float], *, whole: bool) -> Self:
+        """Return the bounds of a run that sends long outputs in full, or only their digests.
+
+        `cpu_s`: CPU seconds of one call, and in all.
+        """
+        largest = limits.output_bytes if whole else 2 * BRIEF
+        one, all_ = (limits.wall_factor * seconds for seconds in cpu_s)
+        return cls(one, all_, largest, limits.total_output_bytes)
 
 
-def follow(execution: Execution, trace: Trace, bounds: tuple[float, int, int], accept: Callable[[int, bytes], bool]) -> None:
+def run_sample(execution: Execution, trace: Trace, bounds: Bounds, accept: Callable[[int, bytes], bool]) -> None:
     """Read a run to its end, or until `accept` refuses an output; then end it.
 
     Args:
         execution: the running job.
         trace: filled with what happens.
-        bounds: seconds without progress, bytes of one output, bytes in all.
+        bounds: what the run may send.
         accept: told the place and the bytes of each output.
+
+    Raises:
+        SandboxDiedError: the sandbox ended; nothing is known about the sample.
     """
     try:
-        for kind, body in execution.frames(*bounds):
-            if kind == b"R":
+        for kind, body in execution.frames(bounds.stall_s, bounds.wall_s, bounds.largest, bounds.total):
+            if kind == b"W" and trace.full is None:
+                trace.full = body
+            elif kind == b"R":
                 trace.count += 1
                 if not accept(trace.count - 1, body):
                     trace.refused = trace.count - 1
                     break
+                trace.full = None
             else:
                 _note(trace, kind, body)
     except StalledError:
@@ -87,14 +111,15 @@ def follow(execution: Execution, trace: Trace, bounds: tuple[float, int, int], a
 
 
 def _note(trace: Trace, kind: bytes, body: bytes) -> None:
-    if kind == b"D":
+    ended = trace.done or trace.trouble is not None
+    if kind == b"D" and not ended:
         trace.done = True
-    elif kind == b"E":
+    elif kind == b"E" and not ended:
         trace.trouble = _from_error(decode(body))
-    elif kind == b"T" and len(body) % 8 == 0:
+    elif kind == b"T" and ended and not trace.code_s and body and len(body) % 8 == 0:
         trace.code_s = sum(number for (number,) in iter_unpack("<d", body))
     else:
-        raise ViolationError("an unknown frame")
+        raise ViolationError("a frame out of place")
 
 
 def _from_error(told: Any) -> tuple[Verdict, str]:
@@ -119,17 +144,3 @@ def _from_ending(ending: Ending) -> tuple[Verdict, str]:
     if ending.code < 0:
         return Verdict.ERROR, Signals(-ending.code).name if -ending.code in set(Signals) else f"signal {-ending.code}"
     return Verdict.ERROR, f"exit {ending.code} before the end"
-
-
-def run_sample(
-    sandbox: Sandbox, task: dict[str, Any], calls_fd: int, bounds: tuple[float, int, int], accept: Callable[[int, bytes], bool]
-) -> Trace:
-    """Run a job in a sandbox and return what it showed.
-
-    Raises:
-        SandboxDiedError: the sandbox ended; nothing is known about the sample.
-    """
-    trace = Trace()
-    execution = sandbox.run(task, calls_fd)
-    follow(execution, trace, bounds, accept)
-    return trace

@@ -4,27 +4,34 @@ The bytes are a small, versioned part of the interpreter's marshal format (versi
 alone), so writing is C speed. Reading is our own strict parser with limits on depth and size: the writer shares a
 process with hostile code, so any bytes may arrive. Values of other types travel as a tagged tuple that starts
 with an Ellipsis (which no plain value holds): NumPy numbers and arrays, honest subclasses of plain types, decimals,
-fractions. Whatever is left is only named, and equals nothing.
+fractions. Whatever is left is only named, and equals nothing. A long value is represented by its digest, which is
+enough to see that it is the expected one.
 
 Does not protect the writer: a sample may lie about what it returned, which gains nothing without the right answer.
 """
 
+import hashlib
 import marshal
 import struct
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from decimal import Decimal, DecimalException
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 MAX_DEPTH = 64
 MAX_HASHED = 20_000  # entries of one set or dict: crafted collisions cost the square
+BRIEF = 8192  # bytes: a longer value is represented by its digest
+_DIGEST = b"#"  # no value starts so
+_PIECE = 8192  # items of a long list that are encoded at a time
 _VERSION = 2
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
+_SEQUENCES = frozenset({list, tuple})
 _BASES: tuple[type, ...] = (int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
-_HONEST = frozenset({OrderedDict, Counter, defaultdict})
+_HONEST = frozenset({OrderedDict, Counter, defaultdict, np.str_})
 _UNWRAP: dict[type, Callable[[Any], Any]] = {
     int: int.__int__,
     float: float.__float__,
@@ -38,6 +45,7 @@ _UNWRAP: dict[type, Callable[[Any], Any]] = {
     frozenset: lambda x: frozenset(frozenset.__iter__(x)),
 }
 _SUBCLASSES = {base.__name__: type(f"Sub{base.__name__}", (base,), {}) for base in _BASES}
+_ARRAYS = frozenset({np.ndarray, *np.sctypeDict.values()}) - {np.str_, np.bytes_}
 _NUMBERS = frozenset(
     {"bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
     | {"float16", "float32", "float64", "complex64", "complex128"}
@@ -62,7 +70,44 @@ class Opaque:
 
 def encode(value: object) -> bytes:
     """Encode a value; equal plain values give equal bytes unless their dicts are ordered differently."""
-    return marshal.dumps(value if _is_plain(value, 0) else _tagged(value, 0), _VERSION)
+    plain: Any = value if _is_plain(value, 0) else _tagged(value, 0)
+    return marshal.dumps(plain, _VERSION)
+
+
+def brief(value: Any) -> bytes:
+    """Encode a value, or a digest of it where the encoding is long. Long lists are never encoded in one piece."""
+    if type(value) in _SEQUENCES and len(value) > _PIECE:
+        found = hashlib.blake2b(digest_size=16)
+        for start in range(0, len(value), _PIECE):
+            found.update(encode(value[start : start + _PIECE]))
+        return _DIGEST + _kind(value) + found.digest()
+    whole = encode(value)
+    if len(whole) <= BRIEF:
+        return whole
+    return _DIGEST + _kind(value) + hashlib.blake2b(whole, digest_size=16).digest()
+
+
+def _kind(value: Any) -> bytes:
+    if type(value) in _SEQUENCES:
+        return b"f" if set(map(type, value)) == {float} else b"o"
+    return b"u" if type(value) is str else b"o"
+
+
+def is_digest(output: bytes) -> bool:
+    """Tell whether `brief` gave a digest."""
+    return output[:1] == _DIGEST
+
+
+def is_text_digest(output: bytes) -> bool:
+    """Tell whether it is the digest of a string, which only an identical string equals."""
+    return output[:2] == _DIGEST + b"u"
+
+
+def stand_in(output: bytes) -> Any:
+    """Return the value, or for a digest one that shows whether it is a list of floats."""
+    if is_digest(output):
+        return [0.0] if output[1:2] == b"f" else None
+    return decode(output)
 
 
 def _is_plain(value: Any, depth: int) -> bool:
@@ -72,7 +117,10 @@ def _is_plain(value: Any, depth: int) -> bool:
     if depth >= MAX_DEPTH:
         return False
     if kind is list or kind is tuple or kind is set or kind is frozenset:
-        return set(map(type, value)) <= _SCALARS or all([_is_plain(item, depth + 1) for item in value])
+        kinds = set(map(type, value))
+        if kinds <= _SEQUENCES:  # rows of scalars: looked through at C speed
+            kinds = set(map(type, chain.from_iterable(value)))
+        return kinds <= _SCALARS or all(_is_plain(item, depth + 1) for item in value)
     if kind is dict:
         return _is_plain(list(value), depth) and _is_plain(list(value.values()), depth)
     return False
@@ -92,20 +140,16 @@ def _tagged(value: Any, depth: int) -> Any:
 
 
 def _foreign(value: Any, kind: type, depth: int) -> tuple:
-    if kind is np.ndarray and value.dtype.name in _NUMBERS:
-        return (..., "array", value.dtype.name, value.shape, value.ravel().tolist())
-    if kind.__module__ == "numpy" and isinstance(value, np.generic) and value.dtype.name in _NUMBERS:
+    if kind in _ARRAYS and value.dtype.name in _NUMBERS:
+        if kind is np.ndarray:
+            return (..., "array", value.dtype.name, value.shape, value.ravel().tolist())
         return (..., "number", value.dtype.name, value.item())
-    if kind is np.str_:
-        return (..., "sub", "str", str.__str__(value))
-    if kind is Decimal:
-        return (..., "decimal", str(value))
-    if kind is Fraction:
-        return (..., "fraction", value.numerator, value.denominator)
+    if kind is Decimal or kind is Fraction:
+        return (..., kind.__name__.lower(), *((str(value),) if kind is Decimal else value.as_integer_ratio()))
     for base in _BASES:
         if isinstance(value, base) and (kind in _HONEST or kind.__eq__ is base.__eq__):
             return (..., "sub", base.__name__, _tagged(_UNWRAP[base](value), depth + 1))
-    return (..., "object", str(kind.__name__)[:80])
+    return (..., "object", value.name if kind is Opaque else str(kind.__name__)[:80])
 
 
 # --- reading ---------------------------------------------------------------------------------------------
