@@ -60,3 +60,7 @@ clean: ## remove the environment and the state (runs, database, artifacts)
 .PHONY: bench-merge
 bench-merge: ## time every merging method (CPU: against mergekit's command line; GPU: at Gemma-2-9B size)
 	python benchmarks/bench_merge.py
+
+.PHONY: bench-grade
+bench-grade: $(READY) ## compare the grader with EvalPlus 0.3.1; DATA names the folder of the benchmark files
+	@$(BIN)/python -m benchmarks.bench_grade --data $(or $(DATA),../shared/data)
