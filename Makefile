@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint format lock clean
+.PHONY: help setup run test bench-generate lint format lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,6 +48,9 @@ lint: $(READY) ## check style, types and the architecture
 format: $(READY) ## format the code
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
 
+bench-generate: $(READY) ## compare our generation with plain generate at batch 10
+	@$(BIN)/python -m benchmarks.bench_generate
+
 lock: ## resolve pyproject.toml into requirements.lock anew
 	@$(UV) pip compile -q --universal --python-version 3.12 pyproject.toml --all-extras --group dev --generate-hashes \
 	  --no-emit-index-url --custom-compile-command "make lock" -o requirements.lock
@@ -58,5 +62,6 @@ clean: ## remove the environment and the state (runs, database, artifacts)
 bench-merge: ## time every merging method (CPU: against mergekit's command line; GPU: at Gemma-2-9B size)
 	python benchmarks/bench_merge.py
 
+.PHONY: bench-grade
 bench-grade: $(READY) ## compare the grader with EvalPlus 0.3.1; DATA names the folder of the benchmark files
 	@$(BIN)/python -m benchmarks.bench_grade --data $(or $(DATA),../shared/data)
