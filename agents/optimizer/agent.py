@@ -11,6 +11,7 @@ import numpy as np
 
 from agents.context import RunContext
 from agents.optimizer.bandit import BanditStrategy
+from agents.optimizer.gaussian_process import smoothed
 from agents.optimizer.job_evaluator import JobEvaluator
 from agents.optimizer.optuna_strategy import OptunaStrategy
 from agents.optimizer.optuna_study import OptunaStudy, StudySettings
@@ -30,6 +31,7 @@ from core.types.sow import Role, StatementOfWork
 
 DOCUMENT = "optimization"
 FINAL_PREFIX = "final-"
+SMOOTHED_FROM = 8
 
 
 async def optimize_leader(context: RunContext, leader: str) -> list[str]:
@@ -130,12 +132,27 @@ def _finalists(
     search: Search, evaluator: JobEvaluator, leader: Candidate, trials: Sequence[TrialRecord]
 ) -> tuple[Candidate, ...]:
     """Return the best fully measured candidates, the leader among them where it belongs there."""
-    complete = {t.candidate_id: t for t in trials if t.state == "complete" and t.value is not None}
-    ranked = sorted(complete.values(), key=lambda t: (-(t.value or 0.0), t.number))
+    complete = [t for t in named_best(trials, evaluator.space) if t.state == "complete"]
     start = search.pool.mean(search.start)
-    better = [t for t in ranked if (t.value or 0.0) > start]
+    better = [t for t in complete if (t.value or 0.0) > start]
     chosen = [_final(evaluator, t) for t in better[: evaluator.sow.optimization.finalists]]
     return (*chosen, leader) if len(chosen) < evaluator.sow.optimization.finalists else tuple(chosen)
+
+
+def named_best(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialRecord]:
+    """Return the trials with a value, best first by the value that the process over all trials gives them.
+
+    The raw best of many is mostly lucky; neighbors tell how lucky. With few trials the raw values decide.
+    """
+    found = list({t.candidate_id: t for t in trials if t.value is not None and t.state != "repeated"}.values())
+    values = np.array([t.value for t in found], dtype=np.float64)
+    if len(found) >= SMOOTHED_FROM:
+        seen = np.array([[t.parameters[d.name] for d in space.dimensions] for t in found])
+        low, high = (np.array([getattr(d, end) for d in space.dimensions]) for end in ("low", "high"))
+        methods = np.array([[float(t.method == m) for m in space.methods[1:]] for t in found])
+        unit = np.hstack([(seen - low) / (high - low), methods])
+        values = smoothed(unit, values, np.array([t.deviation for t in found]))
+    return [found[i] for i in np.argsort(-values, kind="stable")]
 
 
 def _final(evaluator: JobEvaluator, trial: TrialRecord) -> Candidate:

@@ -160,5 +160,5 @@ class OptunaStudy:
         if name == "cmaes":
             return CmaEsSampler(seed=seed, n_startup_trials=0)
         if name == "tpe":
-            return TPESampler(seed=seed, n_startup_trials=6, multivariate=True, warn_independent_sampling=False)
+            return TPESampler(seed=seed, n_startup_trials=6, multivariate=True)
         return RandomSampler(seed)
