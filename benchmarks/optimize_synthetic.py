@@ -94,9 +94,7 @@ async def ours(seed: int, sampler: str = "gp", trials: int = TRIALS) -> Arrival:
 async def _lost_best(search: Search, world: ResponseSurface) -> bool:
     """Return whether the trial that scores best on all search items was dropped by racing."""
     records = [r for r in await search.strategy.history() if r.state in {"complete", "dropped"}]
-    scores = [
-        float(world.outcomes(vector(Point(method=r.method, values=r.parameters))).mean()) for r in records
-    ]
+    scores = [float(world.outcomes(vector(Point(method=r.method, values=r.parameters))).mean()) for r in records]
     top = max(scores, default=0.0)
     return bool(records) and all(r.state == "dropped" for r, s in zip(records, scores, strict=True) if s == top)
 
@@ -106,7 +104,10 @@ def plain_cmaes(seed: int, limit: int = FULL_EVALUATIONS) -> Arrival:
     world = ResponseSurface(seed)
     width = world.high - world.low
     optimizer = cmaes.CMA(
-        mean=world.low + width / 2, sigma=float(width[0] / 6), bounds=np.stack([world.low, world.high], axis=1), seed=seed
+        mean=world.low + width / 2,
+        sigma=float(width[0] / 6),
+        bounds=np.stack([world.low, world.high], axis=1),
+        seed=seed,
     )
     used, best, top = 0, optimizer.mean, -1.0
     while used < limit:

@@ -56,7 +56,11 @@ class ResponseSurface:
 
     def _optimum(self, generator: np.random.Generator) -> tuple[Array, float]:
         bounds = list(zip(self.low, self.high, strict=True))
-        starts = [*self._optima, self._optima.mean(axis=0), *generator.uniform(self.low, self.high, size=(4, len(self.low)))]
+        starts = [
+            *self._optima,
+            self._optima.mean(axis=0),
+            *generator.uniform(self.low, self.high, size=(4, len(self.low))),
+        ]
         found = [optimize.minimize(lambda x: -self.accuracy(x), start, bounds=bounds) for start in starts]
         best = min(found, key=lambda result: float(result.fun))
         return np.asarray(best.x), -float(best.fun)

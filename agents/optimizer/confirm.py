@@ -61,7 +61,7 @@ async def confirm(
     """Return the confirmation of finalists against references, the leaderboard over both, and their evaluations."""
     finalists, references = groups
     empty = Leaderboard(role="confirm", metric="weighted mean", rows=())
-    slices = _fresh(sow)
+    slices = fresh_sow(sow).benchmarks_of(Role.CONFIRM)
     if sow.kind != "merge" or not slices:
         words = "The Statement of Work has no benchmark with role 'confirm': the result is not confirmed."
         return _unconfirmed(finalists, words), empty, []
@@ -79,12 +79,14 @@ async def confirm(
     return _judge(groups, evaluations, slices), board, evaluations
 
 
-def _fresh(sow: StatementOfWork) -> tuple[Benchmark, ...]:
-    """Return the confirm slices with seeds that no earlier stage used."""
+def fresh_sow(sow: StatementOfWork) -> StatementOfWork:
+    """Return the SoW with seeds of its confirm slices that no earlier stage used."""
     seed = (sow.seed + FRESH) % 2**31
-    return tuple(
-        b.evolve(sampling=b.sampling.evolve(seed=b.sampling.seed + seed)) for b in sow.benchmarks_of(Role.CONFIRM)
-    )
+    slices = [
+        b.evolve(sampling=b.sampling.evolve(seed=b.sampling.seed + seed)) if b.role is Role.CONFIRM else b
+        for b in sow.benchmarks
+    ]
+    return sow.evolve(benchmarks=slices)
 
 
 async def _evaluate(
