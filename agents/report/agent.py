@@ -1,7 +1,6 @@
 """The report agent: gathers what the stages left behind, asks for a summary, renders and stores."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
 
 from pydantic import BaseModel
 
@@ -23,7 +22,6 @@ from core.types.run import Stage
 from core.types.sow import Role
 from core.types.work import Survey
 
-D = TypeVar("D", bound=BaseModel)
 MEDIA = {"html": "text/html", "md": "text/markdown", "svg": "image/svg+xml", "csv": "text/csv", "json": "application/json",
          "yaml": "application/yaml"}  # fmt: skip
 
@@ -56,9 +54,8 @@ def report_files(report: ReportInput, summary: str) -> Mapping[str, str]:
 
 async def gather(context: RunContext) -> ReportInput:
     """Return what the run left behind; stages that never ran leave their part empty."""
-    boards = {
-        role: b for role in ("confirm", "screen") if (b := await _document(context, f"leaderboard.{role}", Leaderboard))
-    }
+    found = {role: await _document(context, f"leaderboard.{role}", Leaderboard) for role in ("confirm", "screen")}
+    boards = {role: board for role, board in found.items() if board is not None}
     applicability = await _document(context, "applicability", Applicabilities)
     confirmation = await _document(context, "confirmation", Confirmation)
     candidates = tuple(await context.records.candidates(context.run_id))
@@ -73,7 +70,7 @@ async def gather(context: RunContext) -> ReportInput:
     return report.evolve(recipe=_published_recipe(report))
 
 
-async def _document(context: RunContext, name: str, kind: type[D]) -> D | None:
+async def _document[D: BaseModel](context: RunContext, name: str, kind: type[D]) -> D | None:
     try:
         return await context.records.get(context.run_id, name, kind)
     except NotFoundError:

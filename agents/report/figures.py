@@ -7,18 +7,20 @@ Colors are told apart by people who see few of them, and every series also has i
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
 INK, QUIET, FAINT = "#1d2730", "#6b7780", "#d9dfe3"
 ACCENT, WARM, COOL = "#0f6f78", "#c2571a", "#5a6fb0"
 KINDS = {"baseline": (WARM, "s"), "method": (COOL, "o"), "reproduction": (COOL, "^"), "trial": (ACCENT, "D")}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9.5,
     "axes.edgecolor": QUIET,
@@ -30,6 +32,8 @@ _STYLE = {
     "ytick.color": QUIET,
     "text.color": INK,
     "legend.frameon": False,
+    # Names come from papers and models: a dollar sign is no formula.
+    "text.parse_math": False,
 }
 
 
@@ -159,7 +163,7 @@ def history(
                 )  # fmt: skip
         axes.set_xlabel(words["trial"])
         axes.set_ylabel(words["score"])
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.03, y=0.12)
         axes.legend(loc="lower right", fontsize=8.5, ncols=2, handletextpad=0.3)
     return figure.svg
@@ -188,7 +192,7 @@ def bars(name: str, labels: Sequence[str], values: Sequence[float], axis: str, d
     return figure.svg
 
 
-def grouped_bars(skills: Sequence[str], series: dict[str, Sequence[tuple[float, float, float]]], axis: str) -> str:
+def grouped_bars(skills: Sequence[str], series: Mapping[str, Sequence[tuple[float, float, float]]], axis: str) -> str:
     """Draw candidates' scores by skill with intervals. `series`: name -> (low, value, high) a skill, in percent."""
     palette = (ACCENT, WARM, COOL, "#9a8c3c", QUIET)
     width = 0.8 / max(1, len(series))

@@ -101,7 +101,7 @@ def task_section(report: ReportInput, say: Say) -> Section:
         columns = (say("model"), say("role"), say("source"), say("license"))
         blocks.append(Table(columns=columns, rows=tuple(rows), caption=say("models_caption")))
     if sow.benchmarks:
-        rows = [
+        slices = [
             (
                 Cell(text=b.name), Cell(text=b.role.value, kind="chip"), Cell(text=b.metric), Cell(text=b.protocol),
                 Cell(text=f"T {b.sampling.temperature:g}, n {b.sampling.n_samples}"),
@@ -110,7 +110,7 @@ def task_section(report: ReportInput, say: Say) -> Section:
             for b in sow.benchmarks
         ]  # fmt: skip
         names = ("benchmark", "role", "metric", "protocol", "sampling", "weight")
-        table = Table(columns=tuple(say(n) for n in names), rows=tuple(rows), caption=say("benchmarks_caption"))
+        table = Table(columns=tuple(say(n) for n in names), rows=tuple(slices), caption=say("benchmarks_caption"))
         blocks.append(table)
     return Section(id="task", title=say("task"), blocks=tuple(blocks))
 
