@@ -18,8 +18,10 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 from procrastinate.jobs import Job
 
+from agents.budget import run_budget
 from agents.context import RunContext
 from agents.llm import make_brain
+from agents.provider import llm_settings
 from app.graph_store import open_graph_store
 from core.answers import AnswerCache
 from core.artifacts import ArtifactStore
@@ -33,6 +35,7 @@ from core.runs import RunStore
 from core.settings import Settings
 from core.types.run import Run, RunStatus
 from graphs.research import STAGE_OF_NODE, compile_research
+from graphs.state import RunState
 
 CANCEL_POLL_S = 0.5
 
@@ -47,7 +50,7 @@ class Executor:
     db: Database
     queue: Queue
     runs: RunStore
-    graph: CompiledStateGraph
+    graph: CompiledStateGraph[RunState, RunContext, RunState, RunState]
 
     async def drive(self, run_id: str) -> None:
         """Drive a run until it ends, waits for a person, or is cancelled."""
@@ -122,7 +125,7 @@ class Executor:
             sow=run.sow,
             root=root,
             settings=self.settings,
-            brain=make_brain(self.settings, journal, run),
+            brain=make_brain(llm_settings(self.settings), journal, run_budget(run)),
             journal=journal,
             jobs=JobClient(self.db, self.queue, run.id),
             runs=self.runs,

@@ -110,7 +110,7 @@ def write_checkpoint(gguf: Path, directory: Path) -> None:
         # The loaded model still says that it is quantized, which a plain checkpoint must not.
         del config.quantization_config
     config.dtype = torch.bfloat16
-    model = type(loaded)(config).to(torch.bfloat16)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model.load_state_dict(loaded.state_dict())
     model.tie_weights()
     model.save_pretrained(directory)
