@@ -6,7 +6,7 @@ says why.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -83,7 +83,7 @@ async def _optimize(context: RunContext, leader: Candidate, board: Leaderboard) 
 class Surroundings:
     """Where a search keeps its study, who proposes, and the folder that relative paths start from."""
 
-    study: StudySettings = StudySettings("search")
+    study: StudySettings = field(default_factory=lambda: StudySettings("search"))
     brain: Brain | None = None
     root: str = ""
 

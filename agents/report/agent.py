@@ -22,14 +22,20 @@ from core.types.run import Stage
 from core.types.sow import Role
 from core.types.work import Survey
 
-MEDIA = {"html": "text/html", "md": "text/markdown", "svg": "image/svg+xml", "csv": "text/csv", "json": "application/json",
-         "yaml": "application/yaml"}  # fmt: skip
+MEDIA = {
+    "html": "text/html",
+    "md": "text/markdown",
+    "svg": "image/svg+xml",
+    "csv": "text/csv",
+    "json": "application/json",
+    "yaml": "application/yaml",
+}
 
 
 async def write_report(context: RunContext) -> None:
     """Write report.html, report.md, figures with their data, the recipe and the model card into the run's files."""
     report = await gather(context)
-    answer = await context.brain.decide(summary_question(compose(report)))
+    answer = await context.brain.decide(summary_question(report, compose(report)))
     files = report_files(report, answer.text)
     for name, text in files.items():
         media = MEDIA[name.rpartition(".")[2]]

@@ -9,20 +9,11 @@ from core.types.base import Value
 Status = Literal["good", "neutral", "bad"]
 
 
-class Bar(Value):
-    """A score drawn in a table's cell: value and interval on the scale 0 to 1."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
 class Cell(Value):
     """A table's cell. `refs` are the evaluations that its number comes from; `url` makes it a link."""
 
     text: str
     refs: tuple[str, ...] = ()
-    bar: Bar | None = None
     url: str | None = None
     kind: Literal["text", "number", "code", "chip"] = "text"
 

@@ -77,7 +77,7 @@ class ReportInput(Value):
 
 def percent(value: float, digits: int = 1) -> str:
     """Return a share as a percentage."""
-    return f"{value * 100:.{digits}f} %"
+    return f"{value * 100:.{digits}f}\u00a0%"
 
 
 def points(value: float) -> str:

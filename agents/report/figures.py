@@ -78,9 +78,15 @@ def _cleaned(svg: str, name: str) -> str:
     return re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL).strip()
 
 
-def forest(labels: Sequence[str], scores: Sequence[tuple[float, float, float]], kinds: Sequence[str], axis: str) -> str:
+def forest(
+    name: str,
+    labels: Sequence[str],
+    scores: Sequence[tuple[float, float, float]],
+    kinds: Sequence[str],
+    axis: str,
+) -> str:
     """Draw scores with intervals, best on top. `scores`: (low, value, high), in percent."""
-    with drawing("forest", height=0.75 + 0.30 * len(labels)) as figure:
+    with drawing(name, height=0.75 + 0.30 * len(labels)) as figure:
         axes = figure.axes
         best = scores[0][1]
         axes.axvline(best, color=FAINT, lw=1, zorder=0)
@@ -124,7 +130,7 @@ def pareto(dots: Sequence[tuple[float, float, str, str]], labels: tuple[str, str
         axes.margins(x=0.16, y=0.14)
         axes.grid(axis="y", color=FAINT, lw=0.6)
         axes.set_axisbelow(True)
-        axes.legend(loc="lower right", fontsize=8.5, handletextpad=0.2)
+        axes.legend(fontsize=8.5, ncols=4, handletextpad=0.2, loc="lower right", bbox_to_anchor=(1.0, 1.0))
     return figure.svg
 
 
@@ -165,7 +171,7 @@ def history(
         axes.set_ylabel(words["score"])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.03, y=0.12)
-        axes.legend(loc="lower right", fontsize=8.5, ncols=2, handletextpad=0.3)
+        axes.legend(fontsize=8.5, ncols=4, handletextpad=0.3, loc="lower right", bbox_to_anchor=(1.0, 1.0))
     return figure.svg
 
 

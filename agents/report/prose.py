@@ -13,7 +13,10 @@ from pydantic import Field
 
 from agents.decision import Question
 from agents.report.blocks import Block, Bullets, Callout, Code, Document, Facts, Paragraph, Table
+from agents.report.content import ReportInput, percent
+from agents.report.wording import Say
 from core.types.base import Value
+from core.types.candidate import CandidateKind
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 MAX_WORDS = 200
@@ -31,8 +34,8 @@ class Summary(Value):
     text: str = Field(min_length=1, max_length=2000)
 
 
-def summary_question(document: Document) -> Question[Summary]:
-    """Return the question of the summary; the policy answers with an empty one's stand-in: the verdict as it is."""
+def summary_question(report: ReportInput, document: Document) -> Question[Summary]:
+    """Return the question of the summary; the policy says what was screened and searched, the verdict stands above."""
     shown = sorted(numbers_of(document))
     facts = [text for block in document.lead for text in _texts(block)]
 
@@ -57,17 +60,36 @@ def summary_question(document: Document) -> Question[Summary]:
         system=SYSTEM,
         user=json.dumps(data, ensure_ascii=False, indent=1),
         answer=Summary,
-        policy=lambda: Summary(text=_policy_text(document)),
+        policy=lambda: Summary(text=_policy_text(report)),
         check=check,
-        policy_reason="the verdict and the search in fixed words",
+        policy_reason="what was screened and searched, in fixed words",
     )
 
 
-def _policy_text(document: Document) -> str:
-    """Return the search's own sentence, or the title where nothing was searched: the verdict stands above it."""
-    search = next((s for s in document.sections if s.id == "search"), None)
-    first = next((b.text for b in search.blocks if isinstance(b, Paragraph)), "") if search else ""
-    return first or document.title
+def _policy_text(report: ReportInput) -> str:
+    say = Say(report.sow.language)
+    return " ".join((*_screened(report, say), *_searched(report, say))) or report.sow.title
+
+
+def _screened(report: ReportInput, say: Say) -> Iterator[str]:
+    board = report.leaderboards.get("screen")
+    if board is None or not board.rows:
+        return
+    baselines = sum(r.candidate.kind is CandidateKind.BASELINE for r in board.rows)
+    leader = board.rows[0]
+    ties = sum(r.tie_group == 1 for r in board.rows) - 1
+    yield say(
+        "summary_tried", methods=len(board.rows) - baselines, baselines=baselines, items=leader.score.items,
+        leader=leader.candidate.name, score=percent(leader.score.value),
+        tied=say("summary_tied", count=ties) if ties else "",
+    )  # fmt: skip
+
+
+def _searched(report: ReportInput, say: Say) -> Iterator[str]:
+    found = report.optimization
+    if found and found.trials and found.start_value is not None and found.best_value is not None:
+        start, best = percent(found.start_value), percent(found.best_value)
+        yield say("summary_searched", count=len(found.trials), start=start, best=best)
 
 
 def numbers_in(text: str) -> list[str]:

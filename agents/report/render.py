@@ -20,10 +20,14 @@ _SIGNS = re.compile(r"([\\`*_{}\[\]<>|#])")
 
 def _environment(*, escape: bool) -> Environment:
     # Markdown has signs of its own: its template passes every text through `plain`.
-    found = Environment(  # noqa: S701
-        loader=FileSystemLoader(TEMPLATES), autoescape=escape, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
+    found = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=escape,  # noqa: S701
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     found.filters["plain"] = escape_markdown
     return found
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from agents.report import figures
-from agents.report.blocks import Bar, Block, Callout, Cell, Fact, Facts, Figure, Paragraph, Section, Status, Table
+from agents.report.blocks import Block, Callout, Cell, Fact, Facts, Figure, Paragraph, Section, Status, Table
 from agents.report.content import ReportInput, duration, interval, percent, point_interval, points
 from agents.report.wording import Say
 from core.types.candidate import Leaderboard, Ranked
@@ -65,7 +65,8 @@ def _facts(report: ReportInput, say: Say) -> Facts:
     if winner is not None:
         note = say("score_note", interval=interval(winner.score))
         facts.append(Fact(label=say("score"), value=percent(winner.score.value), note=note, refs=_refs(report, winner)))
-    for comparison in _own(report)[:1]:
+    # The gain that counts is the one over the strongest reference.
+    for comparison in sorted(_own(report), key=lambda c: c.difference.value)[:1]:
         name = report.names.get(comparison.reference_id, comparison.reference_id)
         note = say("gain_note", name=name, interval=point_interval(comparison.difference))
         facts.append(Fact(label=say("gain"), value=points(comparison.difference.value), note=note))
@@ -120,7 +121,7 @@ def result_section(report: ReportInput, say: Say) -> Section | None:
     board = report.leaderboards.get("confirm")
     if board is None or not board.rows:
         return None
-    blocks: list[Block] = [board_table(report, board, say, "confirm_caption")]
+    blocks: list[Block] = [_forest(board, say, "confirm"), board_table(report, board, say, "confirm_caption")]
     comparisons = report.confirmation.comparisons if report.confirmation else ()
     if comparisons:
         rows = [_comparison_row(report, c, say) for c in comparisons]
@@ -173,14 +174,12 @@ def board_table(report: ReportInput, board: Leaderboard, say: Say, caption: str)
 def _board_row(report: ReportInput, board: Leaderboard, row: Ranked, say: Say) -> tuple[Cell, ...]:
     refs = report.refs(row.candidate.id, board.role)
     seconds = report.seconds(row.candidate.id, board.role)
-    bounds = row.score.interval
-    bar = Bar(value=row.score.value, low=bounds.low if bounds else None, high=bounds.high if bounds else None)
     gap = f"{points(row.difference.value)}  ({point_interval(row.difference)})" if row.difference else "–"
     return (
         Cell(text=str(row.rank), kind="number"),
         Cell(text=str(row.tie_group), kind="number"),
         Cell(text=row.candidate.name),
-        Cell(text=percent(row.score.value), refs=refs, bar=bar, kind="number"),
+        Cell(text=percent(row.score.value), refs=refs, kind="number"),
         Cell(text=interval(row.score), kind="number"),
         Cell(text=gap, kind="number"),
         Cell(text=f"{seconds:.1f}" if seconds is not None else "–", kind="number"),
@@ -193,15 +192,15 @@ def _ends(score: Score) -> tuple[float, float, float]:
     return min(low, score.value) * 100, score.value * 100, max(high, score.value) * 100
 
 
-def _forest(board: Leaderboard, say: Say) -> Figure:
+def _forest(board: Leaderboard, say: Say, name: str = "forest") -> Figure:
     rows = board.rows[:SHOWN_IN_FIGURES]
     svg = figures.forest(
-        [r.candidate.name for r in rows], [_ends(r.score) for r in rows], [r.candidate.kind.value for r in rows],
+        name, [r.candidate.name for r in rows], [_ends(r.score) for r in rows], [r.candidate.kind.value for r in rows],
         say("score_axis"),
     )  # fmt: skip
     lines = [f"{r.candidate.id},{r.score.value:.6f},{_low_high(r.score)},{r.tie_group}" for r in board.rows]
     data = "\n".join(("candidate,score,low,high,tie_group", *lines)) + "\n"
-    return Figure(name="forest", caption=say("forest_caption"), svg=svg, alt=say("forest_caption"), data=data)
+    return Figure(name=name, caption=say("forest_caption"), svg=svg, alt=say("forest_caption"), data=data)
 
 
 def _low_high(score: Score) -> str:

@@ -1,12 +1,13 @@
 """The sections about the search, the recipe, the survey, the cost, what to try next, and the evidence."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from agents.report import figures
 from agents.report.blocks import Block, Bullets, Cell, Code, Figure, Paragraph, Section, Table
 from agents.report.content import ReportInput, duration, percent, short_id
 from agents.report.next_steps import next_steps
 from agents.report.wording import Say
+from core.merging_table import DECLARATIONS
 from core.types.candidate import Applicability
 from core.types.optimization import OptimizationResult, TrialRecord
 from core.types.work import Survey, Work
@@ -82,12 +83,18 @@ def _trials_table(found: OptimizationResult, say: Say) -> Table:
         )
         for t in best
     ]
-    columns = ("trial", "source", "method", "parameters", "score")
+    columns = ("trial_column", "source", "method_column", "parameters", "score")
     return Table(columns=tuple(say(c) for c in columns), rows=tuple(rows), caption=say("trials_caption"), wide=True)
 
 
 def _parameters(trial: TrialRecord) -> str:
-    return ", ".join(f"{name.removeprefix('weight.')} {value:.2f}" for name, value in sorted(trial.parameters.items()))
+    used = {"density": "density" in _defaults(trial.method), "scale": _defaults(trial.method).get("normalize") is True}
+    shown = [(name, value) for name, value in sorted(trial.parameters.items()) if used.get(name, True)]
+    return ", ".join(f"{name.removeprefix('weight.')} {value:.2f}" for name, value in shown)
+
+
+def _defaults(method: str) -> Mapping[str, object]:
+    return DECLARATIONS[method].defaults if method in DECLARATIONS else {}
 
 
 def _importance(found: OptimizationResult, say: Say) -> Iterator[Figure]:

@@ -125,6 +125,17 @@ WORDS: dict[str, tuple[str, str]] = {
     "method": ("method", "方法"),
     "reproduction": ("reproduction", "复现"),
     "trial": ("trial", "试验"),
+    "trial_column": ("Trial", "试验"),
+    "method_column": ("Method", "方法"),
+    "summary_tried": (
+        "{methods} methods and {baselines} baselines were screened on {items} items; {leader} led with {score}{tied}.",
+        "用 {items} 道题筛选了 {methods} 种方法和 {baselines} 个基线；{leader} 以 {score} 领先{tied}。",
+    ),
+    "summary_tied": (", tied with {count} others", "，与另外 {count} 个并列"),
+    "summary_searched": (
+        "A search of {count} trials took the score on the search items from {start} to {best}.",
+        "随后的 {count} 次试验把搜索题目上的得分从 {start} 提高到 {best}。",
+    ),
     # search
     "search": ("The search", "搜索过程"),
     "search_text": (
@@ -161,8 +172,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "repeated": ("repeated", "重复"),
     # recipe
     "recipe": ("The recipe", "配方"),
-    "recipe_caption": ("mergekit YAML of {name}: `mergekit-yaml recipe.yaml out/` gives this model.",
-                       "{name} 的 mergekit 配置：用 `mergekit-yaml recipe.yaml out/` 可得到该模型。"),
+    "recipe_caption": ("mergekit YAML of {name}: “mergekit-yaml recipe.yaml out/” gives this model.",
+                       "{name} 的 mergekit 配置：用 “mergekit-yaml recipe.yaml out/” 可得到该模型。"),
     # survey
     "survey": ("What is known", "文献调研"),
     "survey_text": (
@@ -200,12 +211,12 @@ WORDS: dict[str, tuple[str, str]] = {
         "用更多题目确认：在目前的离散程度下，要把 {gain} 个百分点的提升与偶然区分开，大约需要 {items} 道题。",
     ),
     "next_confirm": (
-        "Add a benchmark with role `confirm`, so that the result can be confirmed.",
-        "增加一个用途为 `confirm` 的基准，以便确认结果。",
+        "Add a benchmark with role “confirm”, so that the result can be confirmed.",
+        "增加一个用途为 “confirm” 的基准，以便确认结果。",
     ),
     "next_search": (
-        "Add a benchmark with role `search`, so that the leader can be improved.",
-        "增加一个用途为 `search` 的基准，以便继续优化。",
+        "Add a benchmark with role “search”, so that the leader can be improved.",
+        "增加一个用途为 “search” 的基准，以便继续优化。",
     ),
     "next_trials": (
         "The best trial came late (number {number} of {count}): more trials may still pay.",
@@ -260,7 +271,7 @@ class Say:
 
     def __call__(self, key: str, **values: object) -> str:
         """Return the words under a key with values put in; an unknown key is a programmer's error."""
-        return WORDS[key][self._place].format(**values)
+        return WORDS[key][self._place].format(**values).replace(" %", "\u00a0%")
 
     def listed(self, items: list[str]) -> str:
         """Return items as one list."""

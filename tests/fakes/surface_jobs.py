@@ -58,7 +58,7 @@ class SurfaceJobs:
         self.payloads.append(payload)
         if payload.candidate_id in self._broken:
             raise JobFailedError(f"{payload.candidate_id} is broken on purpose")
-        key = payload.key("run").replace(":", "-")
+        key = payload.key("run")
         kept = self._kept.get(key) or self._read(key)
         if kept is None:
             self.computed += 1
@@ -68,14 +68,18 @@ class SurfaceJobs:
         return kept
 
     def _read(self, key: str) -> Evaluation | None:
-        path = self._folder / f"{key}.json" if self._folder else None
+        path = self._file(key)
         return Evaluation.model_validate_json(path.read_text()) if path and path.exists() else None
 
     def _write(self, key: str, evaluation: Evaluation) -> None:
         if self._folder:
             with (self._folder / "computed.log").open("a") as log:
                 log.write(f"{key}\n")
-            (self._folder / f"{key}.json").write_text(evaluation.model_dump_json())
+        if path := self._file(key):
+            path.write_text(evaluation.model_dump_json())
+
+    def _file(self, key: str) -> Path | None:
+        return self._folder / f"{key.replace(':', '-')}.json" if self._folder else None
 
     def _evaluate(self, payload: MergeEvaluate, key: str) -> Evaluation:
         benchmark = payload.benchmark
