@@ -52,7 +52,7 @@ def _search(report: ReportInput, say: Say) -> Iterator[str]:
     best = max(complete, key=lambda t: t.value or 0.0)
     count = len(found.trials)
     if best.number + 1 > LATE * count and count >= 8:
-        yield say("next_trials", number=best.number + 1, count=count)
+        yield say("next_trials", number=best.number, count=count)
     spec = report.sow.optimization
     width = spec.coefficient_high - spec.coefficient_low
     edge = [

@@ -219,7 +219,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "增加一个用途为 “search” 的基准，以便继续优化。",
     ),
     "next_trials": (
-        "The best trial came late (number {number} of {count}): more trials may still pay.",
+        "The best trial came late (trial {number} of {count}): more trials may still pay.",
         "最好的试验出现得较晚（第 {number} 次，共 {count} 次）：继续搜索可能仍有收获。",
     ),
     "next_edge": (
@@ -227,11 +227,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "{names} 的最优值落在取值范围的边缘：应放宽范围。",
     ),
     "next_not_built": (
-        "{count} works have no built-in method; reproduce the most relevant from their repositories.",
+        "Works without a built-in method: {count}. Reproduce the most relevant from their repositories.",
         "{count} 篇文献的方法未内置；可从其代码仓库复现最相关的几篇。",
     ),
     "next_tied": (
-        "{count} methods are tied with the leader: choose among them by cost, or screen on more items.",
+        "Methods tied with the leader: {count}. Choose among them by cost, or screen on more items.",
         "{count} 种方法与首位持平：可按成本选择，或用更多题目筛选。",
     ),
     "next_nothing": ("Nothing in the data asks for a next step.", "数据没有指出明确的下一步。"),
