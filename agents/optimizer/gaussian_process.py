@@ -16,13 +16,14 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from core.statistics.strata import Array
 
 DEVIATION = "deviation"
 _DRAWS = 512
-_REACHES = (0.02, 0.06, 0.15)
+_REACHES = (0.15, 0.05)
+WIDEST, NARROWEST, PATIENCE = 0.35, 0.1, 6
 
 
 def next_point(seen: Array, values: Array, deviations: Array, generator: np.random.Generator) -> Array:
@@ -33,19 +34,37 @@ def next_point(seen: Array, values: Array, deviations: Array, generator: np.rand
     center, scale = values.mean(), max(float(values.std()), 1e-6)
     model = _fit(seen, (values - center) / scale, deviations / scale, generator)
     means = model.predict(seen)
-    best = seen[means.argsort()[::-1][:3]]
-    chosen = seen[means.argmax()]
-    for reach in (None, *_REACHES[:2]):
-        pool = _pool(best, chosen, reach, generator)
+    center, width = seen[means.argmax()], trust_width(means)
+    low, high = (center - width).clip(0, 1), (center + width).clip(0, 1)
+    chosen = center
+    for reach in (None, *_REACHES):
+        pool = _pool((low, high), chosen, reach, generator)
         chosen = pool[_improvement(model, pool, float(means.max())).argmax()]
     return np.asarray(chosen, dtype=np.float64)
 
 
+def trust_width(means: Array) -> float:
+    """Return half the width of the box round the best trial in which the next one is chosen.
+
+    It halves for every so many trials without a new best (Eriksson et al. 2019, TuRBO, in its simplest form): in many
+    dimensions the far corners always look uncertain enough to be worth a trial, and never are.
+    """
+    return float(max(WIDEST * 0.5 ** ((len(means) - 1 - int(means.argmax())) // PATIENCE), NARROWEST))
+
+
+def smoothed(seen: Array, values: Array, deviations: Array) -> Array:
+    """Return the process's means at the trials themselves: values without most of the luck of their draw."""
+    center, scale = values.mean(), max(float(values.std()), 1e-6)
+    model = _fit(seen, (values - center) / scale, deviations / scale, np.random.default_rng(0))
+    return np.asarray(center + scale * model.predict(seen), dtype=np.float64)
+
+
 def _fit(seen: Array, values: Array, deviations: Array, generator: np.random.Generator) -> GaussianProcessRegressor:
     lengths = np.full(seen.shape[1], 0.6)
-    kernel = ConstantKernel(1.0, (0.05, 20.0)) * Matern(lengths, (0.1, 10.0), nu=2.5)
+    # Even a full measurement is one draw of samples: the white part learns how much such draws differ.
+    kernel = ConstantKernel(1.0, (0.05, 20.0)) * Matern(lengths, (0.2, 5.0), nu=2.5) + WhiteKernel(0.05, (1e-4, 0.5))
     model = GaussianProcessRegressor(
-        kernel, alpha=deviations**2 + 1e-3, n_restarts_optimizer=1, random_state=int(generator.integers(2**31))
+        kernel, alpha=deviations**2 + 1e-6, n_restarts_optimizer=0, random_state=int(generator.integers(2**31))
     )
     with warnings.catch_warnings():
         # A length at its bound only says that a dimension hardly matters.
@@ -53,20 +72,21 @@ def _fit(seen: Array, values: Array, deviations: Array, generator: np.random.Gen
         return model.fit(seen, values)
 
 
-def _pool(best: Array, chosen: Array, reach: float | None, generator: np.random.Generator) -> Array:
-    dimensions = best.shape[1]
-    if reach is not None:
-        near = chosen + generator.normal(0, reach, size=(_DRAWS // 2, dimensions))
-        return np.vstack([chosen[None], near.clip(0, 1)])
-    cube = stats.qmc.Sobol(dimensions, rng=generator).random(_DRAWS)
-    steps = [b + generator.normal(0, r, size=(_DRAWS // 8, dimensions)) for b in best for r in _REACHES]
-    return np.vstack([cube, *steps]).clip(0, 1)
+def _pool(box: tuple[Array, Array], chosen: Array, reach: float | None, generator: np.random.Generator) -> Array:
+    low, high = box
+    if reach is None:
+        cube = stats.qmc.Sobol(len(low), rng=generator).random(_DRAWS)
+        return np.asarray(low + cube * (high - low), dtype=np.float64)
+    near = chosen + generator.normal(0, reach, size=(_DRAWS // 2, len(low))) * (high - low)
+    return np.vstack([chosen[None], near.clip(low, high)])
 
 
 def _improvement(model: GaussianProcessRegressor, pool: Array, best: float) -> Array:
     """Return the logarithm of expected improvement, which still tells points apart where improvement is unlikely."""
     means, spreads = model.predict(pool, return_std=True)
-    spreads = np.maximum(spreads, 1e-9)
+    # The white part is luck of the draw, which no point can gain from.
+    luck = float(model.kernel_.k2.noise_level)
+    spreads = np.sqrt(np.maximum(spreads**2 - luck, 1e-12))
     z = (means - best) / spreads
     # log(φ(z) + zΦ(z)); for very negative z it tends to log φ(z) − 2 log|z|.
     with np.errstate(divide="ignore", invalid="ignore"):
