@@ -36,7 +36,7 @@ async def test_every_route_but_the_probes_asks_for_the_token(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["Bearer wrong", "Bearer ", "Basic " + TOKEN, TOKEN, "Bearer " + TOKEN + "x", "Bearer \xe9"]
+    "header", ["Bearer wrong", "Bearer", "Basic " + TOKEN, TOKEN, "Bearer " + TOKEN + "x", "Bearer \xe9"]
 )
 async def test_wrong_tokens(api: Api, header: str) -> None:
     async with api.stranger() as stranger:
