@@ -46,12 +46,15 @@ async def keeper(tmp_path: Path, said: list[str]) -> AsyncIterator[Supervisor]:
     await keeper.stop()
 
 
+def _pid(file: Path) -> int:
+    return int(file.read_text() or 0) if file.exists() else 0
+
+
 async def pid_in(file: Path, other_than: int = 0) -> int:
-    async with asyncio.timeout(30):
-        while True:
-            if file.exists() and (text := file.read_text()) and int(text) != other_than:
-                return int(text)
+    async with asyncio.timeout(60):
+        while (pid := _pid(file)) in {0, other_than}:
             await asyncio.sleep(0.02)
+    return pid
 
 
 async def test_a_killed_process_is_started_again(
