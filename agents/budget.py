@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.errors import BudgetExceededError
+from core.types.run import Run
 from core.types.transcript import Usage
 
 
@@ -68,3 +69,10 @@ class LlmBudget:
             yield
         finally:
             self._reserved -= worst_case_usd
+
+
+def run_budget(run: Run) -> LlmBudget:
+    """Return the budget of a run, less what it had spent before this process took it up."""
+    # The store sums tokens without their kind; only the total and the cost are needed from here on.
+    spent = Usage(prompt_tokens=run.spent.llm_tokens, cost_usd=run.spent.llm_usd)
+    return LlmBudget(run.sow.budget.llm_usd, spent)

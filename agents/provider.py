@@ -5,6 +5,7 @@ It makes no request. `redact` removes the key itself, not what someone could der
 
 from pydantic import Field, SecretStr, field_validator
 
+from core.settings import Settings
 from core.types.base import Value
 from core.types.transcript import Usage
 
@@ -76,3 +77,18 @@ class LlmSettings(Value):
 def estimated_tokens(text: str) -> int:
     """Return about how many tokens a text has, rather too many: three bytes a token, English has four."""
     return len(text.encode()) // 3 + 1
+
+
+def llm_settings(settings: Settings) -> LlmSettings:
+    """Return the part of a process's settings that is about the language model."""
+    return LlmSettings(
+        base_url=settings.deepseek_base_url,
+        model=settings.deepseek_model,
+        api_key=settings.deepseek_api_key,
+        timeout_s=settings.llm_timeout_s,
+        max_retries=settings.llm_max_retries,
+        max_repairs=settings.llm_max_repairs,
+        max_output_tokens=settings.llm_max_output_tokens,
+        prompt_usd_per_million=settings.llm_usd_per_million_input,
+        completion_usd_per_million=settings.llm_usd_per_million_output,
+    )

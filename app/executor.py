@@ -18,10 +18,10 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 from procrastinate.jobs import Job
 
-from agents.budget import LlmBudget
+from agents.budget import run_budget
 from agents.context import RunContext
 from agents.llm import make_brain
-from agents.provider import LlmSettings
+from agents.provider import llm_settings
 from app.graph_store import open_graph_store
 from core.answers import AnswerCache
 from core.artifacts import ArtifactStore
@@ -34,7 +34,6 @@ from core.records import RunRecords
 from core.runs import RunStore
 from core.settings import Settings
 from core.types.run import Run, RunStatus
-from core.types.transcript import Usage
 from graphs.research import STAGE_OF_NODE, compile_research
 from graphs.state import RunState
 
@@ -126,7 +125,7 @@ class Executor:
             sow=run.sow,
             root=root,
             settings=self.settings,
-            brain=make_brain(llm_settings(self.settings), journal, _llm_budget(run)),
+            brain=make_brain(llm_settings(self.settings), journal, run_budget(run)),
             journal=journal,
             jobs=JobClient(self.db, self.queue, run.id),
             runs=self.runs,
@@ -150,25 +149,6 @@ class Executor:
             return False
         await self.runs.finish(run_id, RunStatus.FAILED, f"The executor died {cap} times while driving this run.")
         return True
-
-
-def llm_settings(settings: Settings) -> LlmSettings:
-    """Return how the language model is asked."""
-    return LlmSettings(
-        base_url=settings.deepseek_base_url,
-        model=settings.deepseek_model,
-        api_key=settings.deepseek_api_key,
-        timeout_s=settings.llm_timeout_s,
-        max_retries=settings.llm_max_retries,
-        max_repairs=settings.llm_max_repairs,
-        max_output_tokens=settings.llm_max_output_tokens,
-        prompt_usd_per_million=settings.llm_usd_per_million_input,
-        completion_usd_per_million=settings.llm_usd_per_million_output,
-    )
-
-
-def _llm_budget(run: Run) -> LlmBudget:
-    return LlmBudget(run.sow.budget.llm_usd, Usage(cost_usd=run.spent.llm_usd))
 
 
 @asynccontextmanager

@@ -60,7 +60,7 @@ _WEIGHTS_ONLY = (
     ),
     MethodDeclaration(
         "ties", "TIES, trimmed per tensor as mergekit does", "TIES", "2306.01708",
-        fidelity=Fidelity.ADAPTED, difference="Trims each tensor by itself; the paper trims over the whole task vector.",
+        fidelity=Fidelity.ADAPTED, difference="Trims each tensor by itself; the paper trims over the whole vector.",
         defaults={"weight": 1.0, "density": 0.2, "lambda": 1.0, "normalize": True}, neutral=_WEIGHT_ZERO,
     ),
     MethodDeclaration(
@@ -109,8 +109,8 @@ _CALIBRATED = (
     ),
     MethodDeclaration(
         "ra_calm", "CALM", "CALM", "2506.13406", needs=_GRADIENTS, fidelity=Fidelity.ADAPTED,
-        difference="Published for image classifiers. Masks hold one value an output row; the loss is the language-model "
-        "loss on each expert's own credible (lowest-entropy) greedy predictions.",
+        difference="Published for image classifiers. Masks hold one value an output row; the loss is the language "
+        "model loss on each expert's own credible (lowest-entropy) greedy predictions.",
         defaults={"weight": 0.4, "epochs": 3, "learning_rate": 10.0, "l1": 1e-4, "credible": 0.9, "initial": 0.3},
         neutral=None,
     ),
@@ -121,9 +121,9 @@ _CALIBRATED = (
     MethodDeclaration(
         "ra_hi", "Hi-Merging", "Hi-Merging", "2506.12379", needs=frozenset({Need.WEIGHTS, Need.SCORE}),
         fidelity=Fidelity.ADAPTED,
-        difference="Extended from two models to any number; a layer's contribution is measured by the caller's score "
-        "on a small set, and groups of layers may share one measurement.",
-        defaults={"density": 0.2, "scale": 0.5, "groups": 4}, neutral=None,
+        difference="Extended from two models to any number. One score takes the place of the per-task ones: an expert "
+        "conflicts in a group of layers where its measured contribution is negative; groups share one measurement.",
+        defaults={"base_density": 0.2, "scale": 0.5, "groups": 4}, neutral=None,
     ),
     MethodDeclaration(
         "ra_adaptive_lora", "Adaptive LoRA merge", "Adaptive LoRA merge", "2505.24174",
@@ -168,7 +168,7 @@ _ROUTED = (
     ),
     MethodDeclaration(
         "ra_dawin", "DaWin", "DaWin", "2410.03782", needs=_TEXT, fidelity=Fidelity.ADAPTED, kind=Kind.ROUTED,
-        difference="Published for CLIP. Entropy of the next token over a prompt; prompts are clustered and each cluster "
+        difference="Published for CLIP. Entropy of the next token over a prompt; prompts are clustered, each cluster "
         "gets one static merge. It looks at the evaluated prompts (transductive).",
         defaults={"scale": 0.3, "clusters": 1, "seed": 0}, neutral=None,
     ),

@@ -36,7 +36,7 @@ def estimates(outcomes: Sequence[ItemOutcome], k: int) -> NDArray[np.float64]:
 
 
 def score(outcomes: Sequence[ItemOutcome], metric: str, *, level: float = 0.95, seed: int = 0) -> Score:
-    """Return the mean over problems with its interval: Wilson where every problem has one sample, else bootstrap.
+    """Return the mean over problems with its interval: Wilson where each problem is all or nothing, else bootstrap.
 
     `metric` is `pass@k` or the name of a metric that is a share of passed samples.
     """
@@ -46,7 +46,8 @@ def score(outcomes: Sequence[ItemOutcome], metric: str, *, level: float = 0.95, 
             metric=metric, value=0.0, interval=Interval(low=0.0, high=1.0, level=level, method="none"), items=0
         )
     values = estimates(outcomes, k)
-    if all(len(item.samples) == 1 for item in outcomes):
+    # Resampling equal values has no spread: where all problems are solved always, or never, it would claim certainty.
+    if all(len(item.samples) == 1 for item in outcomes) or values.min() == values.max() in {0.0, 1.0}:
         interval = wilson(int(values.sum()), len(values), level)
     else:
         interval = bootstrap(values, level=level, seed=seed)

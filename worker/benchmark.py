@@ -1,7 +1,7 @@
 """Load the items of a benchmark: from the model hub, a local file, or an installed package.
 
-A row's fields say what it is (code, question, instruction), whatever data set it comes from. Slices are deterministic: a
-split keeps the rows' own order, `[a:b]` and a limit take from it. Nothing is downloaded that is not named.
+A row's fields say what it is (code, question, instruction), whatever data set it comes from. Slices are deterministic:
+a split keeps the rows' own order, `[a:b]` and a limit take from it. Nothing is downloaded that is not named.
 """
 
 import gzip

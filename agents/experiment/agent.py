@@ -3,7 +3,6 @@
 Nothing an agent or a model says becomes a score: scores come from the workers' evaluations alone.
 """
 
-import asyncio
 from collections.abc import Sequence
 
 from agents.context import RunContext
@@ -73,7 +72,7 @@ async def evaluate_candidate(context: RunContext, candidate_id: str) -> bool:
 async def evaluate(context: RunContext, candidate: Candidate, role: Role) -> Sequence[Evaluation]:
     """Return a candidate's evaluations on all slices of a role; raise JobFailedError when one has none."""
     payloads = task_pack(context.sow.kind).payloads(context.sow, candidate, role, context.root)
-    results = await asyncio.gather(*(context.jobs.run(p) for p in payloads))
+    results = await context.jobs.run_all(payloads)
     return [r for r in results if isinstance(r, Evaluation)]
 
 

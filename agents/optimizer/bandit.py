@@ -9,7 +9,7 @@ import numpy as np
 
 from agents.optimizer.optuna_strategy import OptunaStrategy
 from agents.optimizer.proposer import Proposer
-from agents.optimizer.strategy import Outcome, Proposal
+from agents.optimizer.strategy import Proposal
 from core.types.optimization import TrialRecord
 
 ARMS = ("gp", "tpe", "cmaes")
@@ -35,7 +35,7 @@ def choose_arm(history: Sequence[TrialRecord], arms: Sequence[str], seed: int) -
         if record.source in counts:
             counts[record.source][0 if gained else 1] += FORGETTING ** (age - place - 1)
     generator = np.random.default_rng((seed, age))
-    draws = {arm: generator.beta(*counts[arm]) for arm in arms}
+    draws = {arm: float(generator.beta(counts[arm][0], counts[arm][1])) for arm in arms}
     return max(arms, key=lambda arm: draws[arm])
 
 
@@ -65,9 +65,9 @@ class BanditStrategy:
             arm = ARMS[0]
         return await self._base.propose(arm)
 
-    async def tell(self, proposal: Proposal, outcome: Outcome) -> None:
+    async def tell(self, proposal: Proposal, record: TrialRecord) -> None:
         """Keep what came of a proposal."""
-        await self._base.tell(proposal, outcome)
+        await self._base.tell(proposal, record)
 
     async def history(self) -> tuple[TrialRecord, ...]:
         """Return all finished trials, in the order asked."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from agents.optimizer.optuna_study import START, OptunaStudy
 from agents.optimizer.space import Point
-from agents.optimizer.strategy import Outcome, Proposal
+from agents.optimizer.strategy import Proposal
 from core.types.optimization import TrialRecord
 
 
@@ -30,9 +30,9 @@ class OptunaStrategy:
         """Return a new trial at the point that a sampler chooses."""
         return await asyncio.to_thread(self.study.propose, sampler)
 
-    async def tell(self, proposal: Proposal, outcome: Outcome) -> None:
+    async def tell(self, proposal: Proposal, record: TrialRecord) -> None:
         """Keep what came of a proposal."""
-        await asyncio.to_thread(self.study.tell, proposal, outcome)
+        await asyncio.to_thread(self.study.tell, proposal, record)
 
     async def history(self) -> tuple[TrialRecord, ...]:
         """Return all finished trials, in the order asked."""

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from agents.optimizer.gaussian_process import DEVIATION, GaussianProcessSampler
 from agents.optimizer.space import Point, SearchSpace
-from agents.optimizer.strategy import Outcome, Proposal
+from agents.optimizer.strategy import Proposal
 from core.errors import InvalidInputError
 from core.types.optimization import TrialRecord
 
@@ -98,18 +98,18 @@ class OptunaStudy:
         """Return the names of the warm starts that are already trials."""
         return {t.user_attrs[START] for t in self.trials() if START in t.user_attrs}
 
-    def tell(self, proposal: Proposal, outcome: Outcome) -> None:
+    def tell(self, proposal: Proposal, record: TrialRecord) -> None:
         """Keep what came of a trial. A trial that was told before is left as it is."""
         trial = next(t for t in self.trials() if t.number == proposal.number)
         if trial.state.is_finished():
             return
         running = Trial(self._study, trial._trial_id)
-        running.set_user_attr(RECORD, outcome.record.model_dump(mode="json"))
-        running.set_user_attr(DEVIATION, outcome.deviation)
-        if outcome.record.value is None:
+        running.set_user_attr(RECORD, record.model_dump(mode="json"))
+        running.set_user_attr(DEVIATION, record.deviation)
+        if record.value is None:
             self._study.tell(proposal.number, state=TrialState.FAIL)
         else:
-            self._study.tell(proposal.number, outcome.record.value)
+            self._study.tell(proposal.number, record.value)
 
     def history(self) -> tuple[TrialRecord, ...]:
         """Return the records of all finished trials, in the order asked."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from agents.optimizer.racing import ItemPool, Key, RacingRules, race
 from agents.optimizer.space import Point
-from agents.optimizer.strategy import Outcome, Proposal, Strategy
+from agents.optimizer.strategy import Proposal, Strategy
 from core.errors import BudgetExceededError, JobFailedError
 from core.types.optimization import TrialRecord
 
@@ -53,7 +53,7 @@ class SearchPlan:
     """
 
     trials: int
-    rules: RacingRules = RacingRules()
+    rules: RacingRules = field(default_factory=RacingRules)
     seed: int = 0
     allow: Callable[[], Awaitable[None]] = unlimited
     heard: Callable[[TrialRecord], Awaitable[None]] = unheard
@@ -61,15 +61,19 @@ class SearchPlan:
 
 @dataclass
 class Search:
-    """A search under way. `incumbent` holds the best full scores so far, at first those of the leader."""
+    """A search under way. `start` holds the leader's scores; `incumbent` the best full ones so far."""
 
     strategy: Strategy
     evaluator: Evaluator
     pool: ItemPool
-    incumbent: Mapping[Key, float]
+    start: Mapping[Key, float]
     plan: SearchPlan
-    full: dict[str, Mapping[Key, float]] = field(default_factory=dict)
-    note: str = ""
+    full: dict[str, Mapping[Key, float]] = field(default_factory=dict, init=False)
+    incumbent: Mapping[Key, float] = field(init=False)
+    note: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        self.incumbent = self.start
 
     @property
     def best(self) -> float:
@@ -95,12 +99,12 @@ class Search:
     async def step(self, history: Sequence[TrialRecord]) -> TrialRecord:
         """Try one point and keep what came of it."""
         proposal = await self.strategy.ask()
-        outcome = await self._outcome(proposal, history)
-        await self.strategy.tell(proposal, outcome)
-        await self.plan.heard(outcome.record)
-        return outcome.record
+        record = await self._record(proposal, history)
+        await self.strategy.tell(proposal, record)
+        await self.plan.heard(record)
+        return record
 
-    async def _outcome(self, proposal: Proposal, history: Sequence[TrialRecord]) -> Outcome:
+    async def _record(self, proposal: Proposal, history: Sequence[TrialRecord]) -> TrialRecord:
         identity = self.evaluator.candidate_id(proposal.point)
         record = TrialRecord(
             number=proposal.number, candidate_id=identity, source=proposal.source, state="failed",
@@ -108,14 +112,16 @@ class Search:
         )  # fmt: skip
         twin = next((r for r in history if r.candidate_id == identity and r.state != "failed"), None)
         if twin is not None:
-            same = record.evolve(state="repeated", value=twin.value, items=twin.items, reason=f"as trial {twin.number}")
-            return Outcome(record=same)
+            return record.evolve(
+                state="repeated", value=twin.value, deviation=twin.deviation, items=twin.items,
+                reason=f"the same recipe as trial {twin.number}",
+            )  # fmt: skip
         try:
             return await self._race(proposal.point, record)
         except JobFailedError as error:
-            return Outcome(record=record.evolve(reason=error.message))
+            return record.evolve(reason=error.message)
 
-    async def _race(self, point: Point, record: TrialRecord) -> Outcome:
+    async def _race(self, point: Point, record: TrialRecord) -> TrialRecord:
         evaluation_ids: list[str] = []
 
         async def measure(keys: Sequence[Key]) -> Mapping[Key, float]:
@@ -127,11 +133,10 @@ class Search:
         raced = await race(measure, self.pool, order, self.incumbent, self.plan.rules)
         if not raced.dropped:
             self._keep(record.candidate_id, raced.scores)
-        found = record.evolve(
-            state="dropped" if raced.dropped else "complete", value=raced.value, best=self.best,
-            items=len(raced.scores), item_evaluations=len(raced.scores), evaluation_ids=tuple(evaluation_ids),
+        return record.evolve(
+            state="dropped" if raced.dropped else "complete", value=raced.value, deviation=raced.deviation,
+            best=self.best, items=len(raced.scores), item_evaluations=len(raced.scores), evaluation_ids=tuple(evaluation_ids),
         )  # fmt: skip
-        return Outcome(record=found, deviation=raced.deviation)
 
     def _keep(self, candidate_id: str, scores: Mapping[Key, float]) -> None:
         self.full[candidate_id] = scores

@@ -15,13 +15,6 @@ class Proposal(Value):
     source: str
 
 
-class Outcome(Value):
-    """What a trial gave. `deviation` is the standard error of its value against the full set of search items."""
-
-    record: TrialRecord
-    deviation: float = 0.0
-
-
 class Strategy(Protocol):
     """Where proposals come from. Everything told survives the process."""
 
@@ -34,7 +27,7 @@ class Strategy(Protocol):
         """Return a point to try; first those that were asked for and never told."""
         ...
 
-    async def tell(self, proposal: Proposal, outcome: Outcome) -> None:
+    async def tell(self, proposal: Proposal, record: TrialRecord) -> None:
         """Keep what came of a proposal; telling the same trial twice changes nothing."""
         ...
 

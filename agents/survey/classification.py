@@ -11,10 +11,11 @@ from agents.survey.taxonomy import OTHER, SURVEY, Category, Taxonomy
 from agents.survey.text import contains_phrase, stems
 from agents.survey.wording import Wording, learn
 
-ENOUGH = 1.0
+ENOUGH = 0.6
 NEAR_BEST = 0.6
 MAX_LABELS = 3
 _ABSTRACT = 0.4
+_LEARNED = 1.5
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,7 @@ class Classifier:
 
     def __init__(self, taxonomy: Taxonomy, found: Iterable[Found]) -> None:
         self.taxonomy = taxonomy
-        self._cues = {
-            c.key: [(tuple(stems(cue, keep_stop_words=True)), cue, weight) for cue, weight in c.cues.items()]
-            for c in taxonomy.categories
-        }
+        self._cues = {c.key: _stemmed(c) for c in taxonomy.categories}
         self._learned = self._learn(tuple(found))
 
     def labels(self, found: Found) -> tuple[Label, ...]:
@@ -64,7 +62,7 @@ class Classifier:
             score, seen = self._cue_score(category, title, abstract)
             wording = self._learned.get(category.key)
             if wording:
-                score += wording.score(stems(found.work.title))
+                score += _LEARNED * wording.score(stems(found.work.title))
             if score >= ENOUGH:
                 why = f"its wording: {', '.join(seen)}" if seen else "worded like the works listed there"
                 scored.append((score, Label(category.key, why)))
@@ -73,7 +71,7 @@ class Classifier:
 
     def _cue_score(self, category: Category, title: list[str], abstract: list[str]) -> tuple[float, Sequence[str]]:
         score, seen = 0.0, []
-        for phrase, cue, weight in self._cues[category.key]:
+        for phrase, (cue, weight) in self._cues[category.key].items():
             here = contains_phrase(title, phrase)
             if here or contains_phrase(abstract, phrase):
                 score += weight if here else weight * _ABSTRACT
@@ -91,3 +89,11 @@ class Classifier:
             category: learn([titles[k] for k in sorted(keys)], [titles[k] for k in sorted(everyone - keys)])
             for category, keys in shown.items()
         }
+
+
+def _stemmed(category: Category) -> dict[tuple[str, ...], tuple[str, float]]:
+    """Return a category's cues by their stems, the strongest where two share them."""
+    by_stems: dict[tuple[str, ...], tuple[str, float]] = {}
+    for cue, weight in sorted(category.cues.items(), key=lambda c: c[1]):
+        by_stems[tuple(stems(cue, keep_stop_words=True))] = (cue, weight)
+    return by_stems

@@ -16,8 +16,10 @@ from core.types.work import Screening, Work
 
 KEEP = 0.5
 BORDERLINE = 0.35
-_PASSES = 3
+_PASSES = 2
 _CORE = 0.75
+_ALIKE = 0.5
+_ENOUGH_REFERENCES = 5
 
 
 @dataclass(frozen=True)
@@ -31,19 +33,20 @@ class Verdict:
 
 @dataclass
 class Screener:
-    """Judges the works of a pool; what it learns of the topic's wording grows with the pool."""
+    """Judges the works of a pool; what it has kept and learned so far is where the next judgement starts."""
 
     topic: Topic
     wording: Wording = NOTHING_LEARNED
     closeness: Mapping[str, float] = field(default_factory=dict)
+    _kept: set[str] = field(default_factory=set)
     _tokens: dict[tuple[str, int], tuple[list[str], list[str]]] = field(default_factory=dict)
 
     def judge(self, pool: Pool) -> dict[str, Verdict]:
-        """Return the verdict on every work of the pool; the last passes use the neighbors that the first ones kept."""
-        verdicts: dict[str, Verdict] = {}
+        """Return the verdict on every work of the pool, repeated as neighbors change."""
         for _ in range(_PASSES):
-            kept = {key for key, v in verdicts.items() if v.screening is Screening.KEPT}
+            kept = {record.key for record in map(pool.get, self._kept) if record is not None}
             verdicts = {found.key: self._verdict(found, kept, pool) for found in pool}
+            self._kept = {key for key, v in verdicts.items() if v.screening is Screening.KEPT}
             self._learn(pool, verdicts)
         return verdicts
 
@@ -53,6 +56,11 @@ class Screener:
         if memo not in self._tokens:
             self._tokens[memo] = (stems(work.title), stems(work.abstract))
         return self._tokens[memo]
+
+    def promises(self, work: Work) -> bool:
+        """Return whether a work's own words speak for it, without looking at anything else."""
+        title, abstract = self.tokens_of(work)
+        return self.topic.directness([*title, *abstract]) > 0 or self.wording.score(title) >= _ALIKE
 
     def _learn(self, pool: Pool, verdicts: Mapping[str, Verdict]) -> None:
         core: list[list[str]] = []
@@ -95,10 +103,32 @@ class Screener:
             signs.append((0.9, "the user's catalogue holds it"))
         if found.headings:
             signs.append((min(0.9, 0.6 + 0.15 * len(found.headings)), f"listed in {', '.join(sorted(found.headings))}"))
+        signs += _company(found, kept, pool)
         near = self.closeness.get(found.key)
         if near is not None:
             signs.append((near, "close in meaning to in-scope works"))
         return signs
+
+
+def _company(found: Found, kept: set[str], pool: Pool) -> list[tuple[float, str]]:
+    """Return what a work's references and citations say: famous works are cited by all topics, so shares count."""
+    citing = _kept_among(found.cited_by, kept, pool)
+    cited = _kept_among(found.cites, kept, pool)
+    signs = []
+    if citing:
+        share = citing / max(citing, found.work.citations or 0)
+        signs.append((min(0.85, 1.2 * share * citing / (citing + 2)), f"{citing} in-scope works cite it"))
+    if found.references_seen >= _ENOUGH_REFERENCES and cited > 1:
+        share = cited / found.references_seen
+        signs.append((min(0.85, 1.8 * share), f"{share:.0%} of its references are in scope"))
+    elif cited > 1:
+        signs.append((0.9 * (cited - 1) / (cited + 2), f"it cites {cited} in-scope works"))
+    return signs
+
+
+def _kept_among(keys: set[str], kept: set[str], pool: Pool) -> int:
+    records = (pool.get(key) for key in keys)
+    return len({r.key for r in records if r is not None and r.key in kept})
 
 
 def decision(score: float) -> Screening:

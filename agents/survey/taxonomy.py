@@ -54,12 +54,13 @@ class Taxonomy:
     def of_heading(self, headings: Iterable[str]) -> Category | None:
         """Return the category that a path of headings means, the innermost heading first."""
         for heading in reversed(tuple(headings)):
-            tokens = stems(heading)
+            # Words, not stems: 'weighted merging' and 'weight alignment' are different things.
+            tokens = words(heading)
             matches = [
                 (len(phrase), c)
                 for c in self.categories
                 for phrase in c.headings
-                if contains_phrase(tokens, stems(phrase))
+                if contains_phrase(tokens, words(phrase))
             ]
             if matches:
                 return max(matches, key=lambda m: m[0])[1]

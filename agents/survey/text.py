@@ -7,6 +7,7 @@ for 'merge', 'merging' and 'merged' to meet; it is no linguistics.
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 _STOP_WORDS = (
     "a an and are as at be but by can do does for from how in into is it its not of on or our over so than that the "
@@ -35,6 +36,7 @@ _NOT_OWNERS = frozenset({"topics", "search", "features", "orgs", "sponsors", "ab
 _WORD = re.compile(r"[^\W_]+(?:\+\+|\+)?")
 
 
+@lru_cache(maxsize=8192)
 def normalize_title(title: str) -> str:
     """Return a title without case, accents, TeX and punctuation, so that spellings of one title meet."""
     plain = unicodedata.normalize("NFKD", re.sub(r"\\[a-zA-Z]+|[${}\\]", " ", title))

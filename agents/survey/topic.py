@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from agents.survey.text import GENERIC_WORDS, STOP_WORDS, contains_phrase, normalize_title, stems, words
+from agents.survey.text import GENERIC_WORDS, STOP_WORDS, contains_phrase, normalize_title, stem, stems, words
 from core.types.sow import StatementOfWork
 
 MAX_PHRASES = 12
@@ -16,6 +16,7 @@ _FILLER_WORDS = (
     "find all works work papers paper literature survey surveys methods method list please best state art compare "
     "reproduce report existing recent research topic question one single new better every each most known"
 )
+_GENERIC_STEMS = frozenset(stem(w) for w in GENERIC_WORDS)
 _FILLER = STOP_WORDS | frozenset(_FILLER_WORDS.split())
 _PREPOSITION = re.compile(r"\b(?:for|on|in|into|with|via|to|from|by|under|at|across|using)\b", re.IGNORECASE)
 _LONG_FORM = re.compile(r"\b((?:[A-Za-z]+[ -]){1,5}[A-Za-z]+)\s*\(([A-Za-z]{2,6})s?\)")
@@ -44,7 +45,10 @@ class Topic:
     seeds: tuple[str, ...] = ()
 
     def directness(self, tokens: Sequence[str]) -> float:
-        """Return how plainly stemmed text names the topic: 1 as a phrase, less as scattered words, 0 not at all."""
+        """Return how plainly stemmed text names the topic.
+
+        1 as a phrase, 0.8 as scattered words, 0.5 by its specific words alone ('merging' of 'model merging'), else 0.
+        """
         held = set(tokens)
         best = 0.0
         for phrase in (*self.phrases, *self.require):
@@ -52,6 +56,9 @@ class Topic:
                 return 1.0
             if len(phrase) > 1 and set(phrase) <= held:
                 best = max(best, 0.8)
+            specific = set(phrase) - _GENERIC_STEMS
+            if specific and specific <= held:
+                best = max(best, 0.5)
         return best
 
     def excluded_by(self, tokens: Sequence[str]) -> str | None:

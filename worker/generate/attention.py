@@ -1,7 +1,7 @@
 """Attention for decoding: grouped queries read each key and value head once, straight from the slot cache.
 
-The library's own paths repeat or concatenate the cache at every step, which costs more than the attention itself. Soft-capping
-(Gemma 2) and sliding windows are kept exactly; attention sinks are not known here and are refused.
+The library's own paths repeat or concatenate the cache at every step, which costs more than the attention itself.
+Soft-capping (Gemma 2) and sliding windows are kept exactly; attention sinks are not known here and are refused.
 A model that carries this attention still works in an ordinary forward pass.
 """
 

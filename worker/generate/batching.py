@@ -58,7 +58,7 @@ class Batch:
         self._slots: list[_Row | None] = [None] * rows
         self._prefill_tokens = prefill_tokens
         self._width = 0
-        self._static = forward.device.type == "cuda"
+        self._static = forward.static
         device = forward.device
         self._draw = DrawRows(
             temperature=torch.zeros(rows, device=device),
@@ -161,7 +161,9 @@ class Batch:
     def _next_logits(self) -> torch.Tensor:
         span = 1 + max(row.position for row in self._slots if row is not None)
         if self._static:
-            span = min(-(-span // SPAN_STEP) * SPAN_STEP, self._forward.cache.capacity)
+            # The fused kernel reads each row to its own end whatever the span: one span, one graph a width.
+            whole = self._forward.cache.capacity
+            span = whole if self._forward.fused else min(-(-span // SPAN_STEP) * SPAN_STEP, whole)
         return self._forward.step(self._width, span)
 
     def _draw_step(self, logits: torch.Tensor) -> _Step:
@@ -227,13 +229,14 @@ class Batch:
         """Return the width that a step runs at: as it is on a CPU, one of a few on a device that captures graphs."""
         if not self._static:
             return width
-        return min((w for w in WIDTHS if w >= width), default=len(self._slots))
+        return min([w for w in WIDTHS if w >= width] + [len(self._slots)])
 
 
 def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
     """Return how many leading tokens all prompts share, leaving at least two to each."""
     if not prompts:
         return 0
-    low, high = min(prompts), max(prompts)
+    # What the first and the last in order share, all share.
+    low, high = min(map(tuple, prompts)), max(map(tuple, prompts))
     limit = max(0, min(map(len, prompts)) - 2)
     return next((i for i in range(limit) if low[i] != high[i]), limit)

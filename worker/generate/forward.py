@@ -1,8 +1,8 @@
 """Run a resident causal language model over prompts (prefill) and over rows of slots (one decoding step).
 
 On CUDA a step is captured once per width and span as a CUDA graph, so that a thousand kernel launches a step cost
-nothing; where capturing fails the steps run one kernel at a time. The model's weights may change in place at any time: graphs
-read them where they lie.
+nothing; where capturing fails the steps run one kernel at a time. The model's weights may change in place at any time:
+graphs read them where they lie.
 """
 
 import logging
@@ -74,7 +74,8 @@ class Forward:
         g = self.geometry
         shape = fused_attention.Shape(g.head_dim**-0.5, g.softcap, g.window)
         self.fused = fused_attention.agrees((g.heads, g.kv_heads, g.head_dim), shape, self.dtype, self.device)
-        self.graphs = self.device.type == "cuda"
+        # Static widths and spans, and a step's answers read while the next one runs: for devices that work ahead.
+        self.static = self.graphs = self.device.type == "cuda"
         self.cache = SlotCache(0, 0)
         self.tokens = self.positions = torch.zeros(0, dtype=torch.int64)
         self._captured: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
@@ -102,7 +103,7 @@ class Forward:
             torch.cuda.empty_cache()
 
     def prefill(self, prompts: Sequence[Sequence[int]], prefix: PrefillCache | None = None) -> PrefillCache:
-        """Compute the keys and values of prompts (without the prefix), padded on the right: causality hides the pads."""
+        """Compute keys and values of prompts (without the prefix), padded on the right: causality hides the pads."""
         longest = max(1, *(len(p) for p in prompts)) if prompts else 1
         ids = torch.zeros((len(prompts), longest), dtype=torch.int64)
         for row, prompt in zip(ids, prompts, strict=True):

@@ -35,25 +35,25 @@ class Shape:
 if triton is not None:
 
     @triton.jit
-    def _kernel(  # noqa: PLR0913, PLR0917
+    def _kernel(  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917
         query, key, value, lengths, out, key_row, value_row, scale, softcap, window,
-        KV_HEADS: tl.constexpr, GROUP: tl.constexpr, PADDED: tl.constexpr, DIM: tl.constexpr, BLOCK: tl.constexpr,
+        kv_heads: tl.constexpr, group: tl.constexpr, padded: tl.constexpr, width: tl.constexpr, block: tl.constexpr,
     ):  # fmt: skip
         """Attend from the query heads of one (row, kv head); `lengths` holds the position of the newest token."""
         program = tl.program_id(0).to(tl.int64)
-        last = tl.load(lengths + program // KV_HEADS)
-        head = tl.arange(0, PADDED)
-        dim = tl.arange(0, DIM)
-        place = (program * GROUP + head[:, None]) * DIM + dim[None, :]
-        q = tl.load(query + place, mask=head[:, None] < GROUP, other=0.0)
-        best = tl.full((PADDED,), -1e30, tl.float32)
-        mass = tl.zeros((PADDED,), tl.float32)
-        total = tl.zeros((PADDED, DIM), tl.float32)
+        last = tl.load(lengths + program // kv_heads)
+        head = tl.arange(0, padded)
+        dim = tl.arange(0, width)
+        place = (program * group + head[:, None]) * width + dim[None, :]
+        q = tl.load(query + place, mask=head[:, None] < group, other=0.0)
+        best = tl.full((padded,), -1e30, tl.float32)
+        mass = tl.zeros((padded,), tl.float32)
+        total = tl.zeros((padded, width), tl.float32)
         first = tl.maximum(last - window + 1, 0)
-        for start in range((first // BLOCK) * BLOCK, last + 1, BLOCK):
-            at = start + tl.arange(0, BLOCK)
+        for start in range((first // block) * block, last + 1, block):
+            at = start + tl.arange(0, block)
             seen = (at <= last) & (at >= first)
-            k = tl.load(key + program * key_row + at[:, None] * DIM + dim[None, :], mask=seen[:, None], other=0.0)
+            k = tl.load(key + program * key_row + at[:, None] * width + dim[None, :], mask=seen[:, None], other=0.0)
             scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
             if softcap > 0:
                 scores = softcap * (2.0 * tl.sigmoid(2.0 * scores / softcap) - 1.0)
@@ -61,11 +61,11 @@ if triton is not None:
             peak = tl.maximum(best, tl.max(scores, 1))
             shares = tl.exp(scores - peak[:, None])
             decay = tl.exp(best - peak)
-            v = tl.load(value + program * value_row + at[:, None] * DIM + dim[None, :], mask=seen[:, None], other=0.0)
+            v = tl.load(value + program * value_row + at[:, None] * width + dim[None, :], mask=seen[:, None], other=0.0)
             mass = mass * decay + tl.sum(shares, 1)
             total = total * decay[:, None] + tl.dot(shares.to(v.dtype), v, input_precision="ieee")
             best = peak
-        tl.store(out + place, (total / mass[:, None]).to(out.dtype.element_ty), mask=head[:, None] < GROUP)
+        tl.store(out + place, (total / mass[:, None]).to(out.dtype.element_ty), mask=head[:, None] < group)
 
 
 def attend(
@@ -82,7 +82,7 @@ def attend(
     _kernel[(rows * kv_heads,)](
         query.contiguous(), key, value, lengths, out, key.stride(0), value.stride(0),
         shape.scale, shape.softcap or 0.0, shape.window or 1 << 30,
-        KV_HEADS=kv_heads, GROUP=group, PADDED=max(_MIN_GROUP, triton.next_power_of_2(group)), DIM=dim, BLOCK=_BLOCK,
+        kv_heads=kv_heads, group=group, padded=max(_MIN_GROUP, triton.next_power_of_2(group)), width=dim, block=_BLOCK,
     )  # fmt: skip
     return out
 

@@ -8,6 +8,11 @@ from typing import Any
 import torch
 
 
+def cache_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """Return how keys and values are held: on a CPU in float32, as bfloat16 products of slices are copied first there."""
+    return torch.float32 if device.type == "cpu" else dtype
+
+
 class PrefillCache:
     """Collect the keys and values of a batch of prompts, after a prefix that all of them share."""
 
@@ -96,6 +101,4 @@ class SlotCache:
 
     def _allocate(self, like: torch.Tensor) -> torch.Tensor:
         shape = self.rows * like.shape[1], self.capacity, like.shape[3]
-        # Batched products of strided bfloat16 are copied first on a CPU: float32 takes a third of the time.
-        dtype = torch.float32 if like.device.type == "cpu" else like.dtype
-        return torch.zeros(shape, dtype=dtype, device=like.device)
+        return torch.zeros(shape, dtype=cache_dtype(like.device, like.dtype), device=like.device)

@@ -77,6 +77,22 @@ class Completion:
         return len(self.token_ids)
 
 
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How a model is held: `device` and `dtype` of None are chosen for this machine, `rows` of None from its memory.
+
+    `memory_share` is the part of a GPU's memory that the vllm engine takes (experts may lie beside it); without
+    `sample_seeds` it draws all rows from one generator, which is faster and depends on the batch.
+    """
+
+    device: str | None = None
+    dtype: str | None = None
+    rows: int | None = None
+    revision: str | None = None
+    memory_share: float = 0.9
+    sample_seeds: bool = True
+
+
 class Tokenizer(Protocol):
     """The part of a Hugging Face tokenizer that engines and protocols use."""
 

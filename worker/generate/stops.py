@@ -54,7 +54,7 @@ class Growing:
         self.room = request.draw.room(len(request.prompt_ids), context)
         self.ids: list[int] = []
         self._decoder = decoder
-        # A stop string of n characters covers at most n tokens and the end of one more; the first token may lose a space.
+        # A stop string of n characters covers at most n tokens and the end of one more; a first token may lose a space.
         self._tail = max((len(s) for s in request.stop.strings), default=0) + 2
 
     def add(self, token: int) -> FinishReason | None:

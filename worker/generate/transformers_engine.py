@@ -1,15 +1,14 @@
 """The default engine: our own decoding loop around a transformers model, on a GPU or a CPU.
 
-It does not sample with the library's `generate`: that runs one prompt's samples until the slowest ends, concatenates its
-cache at every step and sorts the vocabulary for every token.
+It does not sample with the library's `generate`: that runs one prompt's samples until the slowest ends, concatenates
+its cache at every step and sorts the vocabulary for every token.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -17,26 +16,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from core.errors import InvalidInputError
 from worker.generate.batching import Batch
 from worker.generate.forward import Forward
-from worker.generate.port import Completion, GenerationRequest, Tokenizer
+from worker.generate.kv_cache import cache_dtype
+from worker.generate.port import Completion, EngineOptions, GenerationRequest, Tokenizer
 from worker.generate.stops import Decoder
 
 _CPU_ROWS = 128
 _GPU_ROWS = 512
 _CPU_CACHE_BYTES = 2 << 30
 _CPU_PREFILL_TOKENS = 2048
-_GPU_PREFILL_TOKENS = 16384
-_GPU_SHARE = 0.9
+_GPU_PREFILL_TOKENS = 8192
+_GPU_SHARE = 0.85
 _CAPACITY_STEP = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a model is held: `device` and `dtype` of None are chosen for this machine, `rows` of None from its memory."""
-
-    device: str | None = None
-    dtype: str | None = None
-    rows: int | None = None
-    revision: str | None = None
 
 
 def best_device() -> torch.device:
@@ -64,7 +54,7 @@ class TransformersEngine:
         self._last_rows = 0
 
     @classmethod
-    def load(cls, path: str | Path, options: Options = Options()) -> "TransformersEngine":
+    def load(cls, path: str | Path, options: EngineOptions = EngineOptions()) -> "TransformersEngine":  # noqa: B008
         """Load a checkpoint directory or hub id; safetensors only, no code from the repository."""
         device = torch.device(options.device) if options.device else best_device()
         dtype = getattr(torch, options.dtype) if options.dtype else best_dtype(device)
@@ -77,7 +67,7 @@ class TransformersEngine:
             raise InvalidInputError(
                 f"No model can be loaded from {path}: {error}", fix="Name a safetensors checkpoint directory or hub id."
             ) from error
-        return cls(model.to(device), tokenizer, rows=options.rows)
+        return cls(model.to(device=device), tokenizer, rows=options.rows)
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Completion]:
         """Yield each completion as it finishes."""
@@ -88,7 +78,7 @@ class TransformersEngine:
         lengths = [len(r.prompt_ids) + r.draw.room(len(r.prompt_ids), context) for r in requests]
         if not lengths:
             return
-        capacity = -(-(max(lengths) + 1) // _CAPACITY_STEP) * _CAPACITY_STEP
+        capacity = -(-max(lengths) // _CAPACITY_STEP) * _CAPACITY_STEP
         rows = min(self._rows or self._rows_that_fit(capacity), _padded_rows(len(requests)))
         self._forward.reserve(rows, capacity)
         self._last_rows = rows
@@ -97,16 +87,17 @@ class TransformersEngine:
 
     def _rows_that_fit(self, capacity: int) -> int:
         forward = self._forward
-        row = capacity * forward.geometry.token_bytes(forward.dtype)
+        row = capacity * forward.geometry.token_bytes(cache_dtype(forward.device, forward.dtype))
         if forward.device.type == "cpu":
-            room = min(_CPU_CACHE_BYTES, psutil.virtual_memory().available // 4)
+            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+            room = min(_CPU_CACHE_BYTES, free // 2)
             return max(1, min(_CPU_ROWS, room // row))
         if capacity <= forward.cache.capacity and forward.cache.rows:
             return forward.cache.rows
         forward.drop()
         free, _ = torch.cuda.mem_get_info(forward.device)
-        # Logits are held in the model's type, twice more while they are capped, and in float32 while drawn from.
-        row += forward.geometry.vocabulary * (3 * forward.dtype.itemsize + 8)
+        # Logits are held in the model's type, twice more while they are capped, and three times in float32 in a draw.
+        row += forward.geometry.vocabulary * (3 * forward.dtype.itemsize + 12)
         fit = int(free * _GPU_SHARE) // row
         return max(1, min(_GPU_ROWS, fit // 32 * 32 or fit))
 

@@ -44,7 +44,7 @@ class DifferentialJudge:
         task["iterate"] = oracle.compares_as_set(reference.problem)
         task |= {"timed": self._options.timed, "whole": whole}
         trace = Trace()
-        bounds = Bounds.of(limits, max(each), whole=whole)
+        bounds = Bounds.of(limits, (max(each), task["cpu_s"]), whole=whole)
         accept = self._acceptance(reference, trace, whole=whole)
         run_sample(self._samples.run(task, reference.calls_fd), trace, bounds, accept)
         return trace
@@ -74,13 +74,18 @@ class DifferentialJudge:
         trace = Trace()
         calls: list[Call] = [reference.calls[at]]
         calls_fd = sealed(marshal.dumps(calls))
-        kept: list[bytes] = []
+        found: list[bytes] = []
+
+        def keep(_at: int, output: bytes) -> bool:
+            found.append(trace.full or output)
+            return True
+
         try:
-            bounds = Bounds.of(limits, limits.total_s, whole=True)
-            run_sample(self._trusted.run(task, calls_fd), trace, bounds, lambda _, output: not kept.append(output))
+            bounds = Bounds.of(limits, (limits.total_s,) * 2, whole=True)
+            run_sample(self._trusted.run(task, calls_fd), trace, bounds, keep)
         finally:
             os.close(calls_fd)
-        return trace.full or (kept[0] if kept else None)
+        return found[0] if found else None
 
 
 def _is_right(reference: Reference, at: int, output: bytes, expected: bytes) -> bool:

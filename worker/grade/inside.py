@@ -8,236 +8,48 @@ Does not protect itself from a child by trust, but by the kernel: no /proc, no d
 signals to others and no new processes (the filter). It does not judge anything.
 """
 
-import array
 import contextlib
 import ctypes
 import gc
 import importlib
-import itertools
 import marshal
 import math
 import os
-import random
 import resource
 import select
 import signal
 import socket
-import struct
 import sys
-import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
-from worker.grade.wire import brief, decode, encode, is_digest
+from worker.grade.jobs import JOBS, Frames
+from worker.grade.wire import decode
 
-WARM = [
-    "abc",
-    "array",
-    "bisect",
-    "calendar",
-    "cmath",
-    "collections",
-    "copy",
-    "dataclasses",
-    "datetime",
-    "decimal",
-    "enum",
-    "fractions",
-    "functools",
-    "hashlib",
-    "heapq",
-    "itertools",
-    "json",
-    "math",
-    "numbers",
-    "operator",
-    "queue",
-    "random",
-    "re",
-    "statistics",
-    "string",
-    "sys",
-    "textwrap",
-    "threading",
-    "time",
-    "typing",
-    "unicodedata",
-    "numpy",
-]
-HEAD = struct.Struct("<cI")  # a frame: its kind and the size of what follows
-_FLUSH_BYTES = 16_384
-_FLUSH_S = 0.02
+WARM = """abc array bisect calendar cmath collections copy dataclasses datetime decimal enum fractions functools hashlib
+heapq itertools json math numbers operator queue random re statistics string sys textwrap threading time typing
+unicodedata numpy"""
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 _SECCOMP_MODE_FILTER = 2
-_FORBIDDEN_ERRNO = frozenset({1, 13, 30})  # EPERM, EACCES, EROFS
 
 
-class _Beyond(BaseException):
-    """The test calls the candidate more often, or otherwise, than outputs are known."""
-
-
-class Frames:
-    """The child's results, written in frames and flushed early at first, then by size and time."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._held: list[bytes] = []
-        self._size = 0
-        self._count = 0
-        self._flushed = time.monotonic()
-
-    def put(self, kind: bytes, body: bytes = b"") -> None:
-        """Append a frame; the first few, and then every 16 kB or 20 ms, are sent at once."""
-        self._held += (HEAD.pack(kind, len(body)), body)
-        self._size += len(body)
-        self._count += 1
-        if self._count <= 4 or self._size > _FLUSH_BYTES or time.monotonic() - self._flushed > _FLUSH_S:
-            self.flush()
-
-    def value(self, value: object, whole: bool = False) -> None:
-        """Append an output: its bytes or its digest, before which a long one can be sent in full."""
-        data = brief(value)
-        if whole and is_digest(data):
-            self.put(b"W", encode(value))
-        self.put(b"R", data)
-
-    def flush(self) -> None:
-        """Write what is held."""
-        data = memoryview(b"".join(self._held))
-        while data:
-            data = data[os.write(self._fd, data) :]
-        self._held.clear()
-        self._size = 0
-        self._flushed = time.monotonic()
-
-    def error(self, stage: str, error: BaseException) -> None:
-        """Report the exception that ended the job: its stage, its type and whether it was a forbidden act."""
-        forbidden = isinstance(error, OSError) and error.errno in _FORBIDDEN_ERRNO
-        self.put(b"E", encode((stage, str(type(error).__name__)[:80], forbidden)))
-
-
-# --- jobs, in the child --------------------------------------------------------------------------------------
-
-
-def run_calls(job: dict[str, Any], calls: list[tuple], out: Frames) -> None:
-    """Execute the source, call its entry point on each input, and send each output."""
-    space: dict[str, Any] = {}
-    try:
-        code = compile(job["source"], "<sample>", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
-        return out.error("compile", error)
-    try:
-        exec(code, space)  # noqa: S102 - this is what the sandbox is for
-        function = space[job["entry_point"]]
-    except BaseException as error:
-        return out.error("load", error)
-    limits = job["each_s"] or itertools.repeat(0.0)
-    times = array.array("d")
-    clock, arm, timed = time.process_time, signal.setitimer, job["timed"]
-    finish = _materialize if job["iterate"] else _as_is
-    try:
-        for limit, (args, kwargs) in zip(limits, calls, strict=False):
-            if limit:
-                arm(signal.ITIMER_PROF, limit)
-            started = clock() if timed else 0.0
-            value = finish(function(*args, **kwargs))
-            if timed:
-                times.append(clock() - started)
-            if limit:
-                arm(signal.ITIMER_PROF, 0.0)
-            out.value(value, job["whole"])
-    except BaseException as error:
-        out.error("call", error)
-    else:
-        out.put(b"D")
-    if timed:
-        out.put(b"T", times.tobytes())
-    return None
-
-
-def _as_is(value: Any) -> Any:
-    return value
-
-
-def _materialize(value: Any) -> Any:
-    """Turn an iterator into a list: oracles that compare as sets accept any iterable."""
-    return list(value) if hasattr(type(value), "__iter__") and not hasattr(type(value), "__getitem__") else value
-
-
-def run_check(job: dict[str, Any], calls: list[tuple], out: Frames) -> None:
-    """Run the benchmark's own test on known outputs (no generated code here), or record what it calls.
-
-    Sends the compiled program (when it was not given), the arguments of each call beyond the known outputs, and, when
-    recording, the canonical solution's output and time.
-    """
-    space: dict[str, Any] = {}
-    try:
-        if job["code"] is None:
-            code = compile(job["source"], "<test>", "exec", dont_inherit=True)
-            out.put(b"C", marshal.dumps(code))
-        else:
-            code = marshal.loads(job["code"])  # noqa: S302 - sent by the grader, made by this function
-        exec(code, space)  # noqa: S102
-        random.seed(0)
-        space["check"](_candidate(job, calls, space, out))
-    except _Beyond:
-        out.put(b"B")
-    except AssertionError as error:
-        out.error("assert", error)
-    except BaseException as error:
-        out.error("test", error)
-    else:
-        out.put(b"D")
-
-
-def _candidate(job: dict[str, Any], calls: list[tuple], space: dict[str, Any], out: Frames) -> Callable:
-    outputs: list[bytes] = job["outputs"]
-    reference = space[job["entry_point"]]
-    counter = itertools.count()
-    clock = time.process_time
-
-    def candidate(*args: Any, **kwargs: Any) -> Any:
-        number = next(counter)
-        asked = encode((args, kwargs))
-        out.put(b"N")
-        if number < len(outputs):
-            if asked != encode(calls[number]):
-                out.put(b"A", asked)
-                raise _Beyond
-            known = outputs[number]
-            return reference(*args, **kwargs) if is_digest(known) else decode(known)
-        out.put(b"A", asked)
-        if not job["record"]:
-            raise _Beyond
-        started = clock()
-        value = reference(*args, **kwargs)
-        out.put(b"t", struct.pack("<d", clock() - started))
-        out.value(value)
-        return value
-
-    return candidate
-
-
-_JOBS: dict[str, Callable[[dict[str, Any], list[tuple], Frames], None]] = {"calls": run_calls, "check": run_check}
-
-
-def _run_job(job_fd: int, calls_fd: int, result_fd: int, confine: Callable[[], None]) -> NoReturn:
+def _run_job(fds: list[int], confine: Callable[[], None]) -> NoReturn:
+    job_fd, calls_fd, result_fd = fds
     status = 1
     try:
         job = marshal.loads(_read_all(job_fd))  # noqa: S302 - sent by the grader
-        calls = marshal.loads(_read_all(calls_fd))  # noqa: S302 - sent by the grader
+        data = _read_all(calls_fd)
+        calls = decode(data) if job["tagged"] else marshal.loads(data)  # noqa: S302 - sent by the grader
         os.close(job_fd)
         os.close(calls_fd)
         frames = Frames(result_fd)
         _limit(job)
         confine()
-        run = _JOBS[job["kind"]]
-        source = {**job}
-        job.clear()
-        run(source, calls, frames)
+        JOBS[job["kind"]](job, calls, frames)
         frames.flush()
         status = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001
         status = 70  # whatever happened, this process ends here and says so by its status
     os._exit(status)
 
@@ -252,11 +64,10 @@ def _limit(job: dict[str, Any]) -> None:
         resource.RLIMIT_NOFILE: (64, 64),
         resource.RLIMIT_CORE: (0, 0),
     }
-    for which, (soft, hard) in limits.items():
+    for which, wanted in limits.items():
         most = resource.getrlimit(which)[1]
-        if most != resource.RLIM_INFINITY:
-            soft, hard = min(soft, most), min(hard, most)
-        resource.setrlimit(which, (soft, hard))
+        bounded = wanted if most == resource.RLIM_INFINITY else tuple(min(value, most) for value in wanted)
+        resource.setrlimit(which, bounded)  # type: ignore[arg-type]
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     if job["first_limit"]:
         signal.setitimer(signal.ITIMER_PROF, job["first_limit"])
@@ -264,10 +75,10 @@ def _limit(job: dict[str, Any]) -> None:
 
 def _read_all(fd: int) -> bytes:
     size = os.fstat(fd).st_size
-    pieces = []
-    while size > sum(map(len, pieces)):
-        pieces.append(os.pread(fd, size, sum(map(len, pieces))))
-    return b"".join(pieces)
+    data = bytearray()
+    while len(data) < size:
+        data += os.pread(fd, size - len(data), len(data))
+    return bytes(data)
 
 
 # --- the server ----------------------------------------------------------------------------------------------
@@ -306,12 +117,12 @@ def serve(control: socket.socket, scratch: str) -> None:
             pid = os.fork()
             if pid == 0:
                 control.close()
-                _run_job(*fds, confine)
+                _run_job(fds, confine)
             for fd in fds:
                 os.close(fd)
             status, usage = _wait(pid, control)
             code = os.waitstatus_to_exitcode(status)
-            left = bool(os.listdir(scratch))
+            left = any(Path(scratch).iterdir())
             cpu = usage.ru_utime + usage.ru_stime
             control.send(marshal.dumps((code, cpu, usage.ru_maxrss, left)))
 
@@ -345,7 +156,7 @@ def main(address: str, scratch: str) -> None:
     else:
         control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         control.connect(address)
-    for name in WARM:
+    for name in WARM.split():
         importlib.import_module(name)
     os.chdir(scratch)
     _prctl(_PR_SET_DUMPABLE, 0)

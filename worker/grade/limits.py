@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on one sample. Time is CPU time, so that a busy machine changes no verdict; wall time is `wall_factor` times.
+    """Bounds on one sample. Time is CPU time, so that a busy machine changes no verdict; wall time is more.
 
     `per_input_s` and `per_input_factor`: in `evalplus` mode an input may take max(4 s, 4 x the reference's time), all
     inputs together at most `total_s`. `program_s`: the whole program in `bigcode` mode.

@@ -141,7 +141,7 @@ class GradePool:
             while (task := self._tasks.get()) is not None:
                 try:
                     task.run.finish(task, self._judge(task, samples, trusted))
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - a thread's edge: raised where the caller reads
                     task.run.fail(error)
 
     def _judge(self, task: "_Task", samples: Sandbox, trusted: Sandbox) -> tuple[Judgement, float]:
@@ -214,7 +214,7 @@ class _Run:
                     return
                 self._take(sample)
                 count += 1
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             self._results.put(error)  # the caller's source failed: raised where the caller reads
         else:
             self._results.put(count)

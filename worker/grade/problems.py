@@ -96,8 +96,7 @@ def _inputs(task_id: str, calls: object) -> tuple[Arguments, ...]:
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 try:

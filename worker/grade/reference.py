@@ -1,7 +1,7 @@
 """What the canonical solution answers: calls, outputs and times, computed once in a sandbox of its own and kept.
 
-The sandbox that runs canonical solutions and tests never runs a sample. The cache is content-addressed (program, inputs,
-protocol, interpreter) and written in the wire format, so that reading it executes nothing.
+The sandbox that runs canonical solutions and tests never runs a sample. The cache is content-addressed (program,
+inputs, protocol, interpreter) and written in the wire format, so that reading it executes nothing.
 """
 
 import contextlib
@@ -63,6 +63,7 @@ def job(kind: str, source: str, entry_point: str, limits: Limits, **more: Any) -
         "iterate": False,
         "timed": False,
         "whole": False,
+        "tagged": False,
         "code": None,
         "outputs": [],
         "record": False,
@@ -89,12 +90,11 @@ def prepare(problem: CodeProblem, mode: Mode, sandbox: Sandbox, options: Options
     if raw is None:
         raw = _record(problem, sandbox, options) if mode == "bigcode" else _differential(problem, sandbox, options)
         _store(path, raw)
-    reference = _finished(problem, mode, raw)
-    return reference
+    return _finished(problem, mode, raw)
 
 
 def _differential(problem: CodeProblem, sandbox: Sandbox, options: Options) -> dict[str, Any]:
-    calls = [(arguments, {}) for arguments in (*problem.base_input, *problem.plus_input)]
+    calls: list[Call] = [(arguments, {}) for arguments in (*problem.base_input, *problem.plus_input)]
     as_set = oracle.compares_as_set(problem)
     task = job("calls", problem.reference, problem.entry_point, _generous(options), timed=True, iterate=as_set)
     frames = _collect(task, calls, sandbox, options)
@@ -131,8 +131,8 @@ def _collect(task: dict, calls: Sequence, sandbox: Sandbox, options: Options) ->
     calls_fd = sealed(marshal.dumps(list(calls)))
     try:
         with sandbox.run(task, calls_fd) as execution:
-            stall = 10 * options.limits.total_s
-            return list(execution.frames(stall, _LARGE, _LARGE))
+            patience = 30 * options.limits.total_s
+            return list(execution.frames(patience, patience, _LARGE, _LARGE))
     except StalledError as error:
         raise InvalidInputError(f"The canonical solution of {task['entry_point']} does not end.") from error
     finally:
@@ -143,7 +143,8 @@ def _finished(problem: CodeProblem, mode: Mode, raw: dict[str, Any]) -> Referenc
     if mode == "bigcode":
         calls = tuple((tuple(args), dict(kwargs)) for args, kwargs in map(decode, raw["calls"]))
         count = len(calls)
-        outputs, times, order, atols = raw["outputs"], raw["times"], range(count), [0.0] * count
+        order = list(range(count))
+        outputs, times, atols = raw["outputs"], raw["times"], [0.0] * count
     else:
         calls = tuple((arguments, {}) for arguments in (*problem.base_input, *problem.plus_input))
         outputs, times = raw["outputs"], raw["times"]

@@ -1,17 +1,17 @@
 """The `bigcode` way: the benchmark's `check(candidate)` decides, and never runs beside the code under test.
 
-Which calls `check` makes is known from the canonical solution. The sample answers them in its own sandbox. Answers equal
-to the canonical ones are right; as soon as one differs, `check` is run on the sample's answers, in the sandbox of
-trusted programs, and its asserts decide. A test that then makes other calls, because they depend on answers, gets
+Which calls `check` makes is known from the canonical solution. The sample answers them in its own sandbox. Answers
+equal to the canonical ones are right; as soon as one differs, `check` is run on the sample's answers, in the sandbox
+of trusted programs, and its asserts decide. A test that then makes other calls, because they depend on answers, gets
 those answers too, in a further round. So there is no verdict, secret or expected value to steal or to write.
 
 Differs from running everything in one process where a test looks at an argument that the candidate has changed in
 place, or where an answer has no plain form and equals the expected one only by its own `__eq__`.
 """
 
-import marshal
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from core.types.evaluation import Verdict
@@ -19,7 +19,7 @@ from worker.grade.limits import Options
 from worker.grade.reference import Call, Reference, job, test_program
 from worker.grade.runs import Bounds, Judgement, Trace, run_sample, sample_job
 from worker.grade.sandbox import Sandbox, StalledError, sealed
-from worker.grade.wire import decode, is_digest
+from worker.grade.wire import decode, encode, is_digest
 
 _ROUNDS = 40
 _LARGE = 1 << 28
@@ -36,7 +36,7 @@ class _Outcome:
 
 
 class _Answers:
-    """A sample's answers. At the first one that is not the canonical one the test is asked, to stop wrong code early."""
+    """A sample's answers. At the first that is not the canonical one the test is asked, to stop wrong code early."""
 
     def __init__(self, expected: Sequence[bytes], check: Callable[[list[bytes]], _Outcome], trace: Trace) -> None:
         self.outputs: list[bytes] = []
@@ -119,27 +119,37 @@ class ReplayJudge:
         trace, accept, whole = reading
         task = sample_job(reference, source, limits, cpu_s=limits.program_s, first_limit=limits.program_s)
         task |= {"timed": self._options.timed, "whole": whole}
-        bounds = Bounds.of(limits, limits.program_s, whole=whole)
-        calls_fd = reference.calls_fd if calls is reference.calls else sealed(marshal.dumps(list(calls)))
-        try:
+        bounds = Bounds.of(limits, (limits.program_s,) * 2, whole=whole)
+        with _sealed_calls(reference, calls) as (calls_fd, tagged):
+            task["tagged"] = tagged
             run_sample(self._samples.run(task, calls_fd), trace, bounds, accept)
-        finally:
-            if calls_fd != reference.calls_fd:
-                os.close(calls_fd)
 
     def _check(self, reference: Reference, calls: Sequence[Call], outputs: list[bytes]) -> _Outcome:
         limits = self._options.limits
         problem = reference.problem
         task = job("check", test_program(problem), problem.entry_point, limits)
         task |= {"code": reference.code or None, "outputs": outputs, "cpu_s": limits.program_s}
-        calls_fd = sealed(marshal.dumps(list(calls)))
+        patience = limits.program_s * limits.wall_factor
         try:
-            with self._trusted.run(task, calls_fd) as execution:
-                return _outcome(list(execution.frames(limits.program_s * limits.wall_factor, _LARGE, _LARGE)))
+            with _sealed_calls(reference, calls) as (calls_fd, tagged):
+                task["tagged"] = tagged
+                with self._trusted.run(task, calls_fd) as execution:
+                    return _outcome(list(execution.frames(patience, patience, _LARGE, _LARGE)))
         except StalledError:
             return _Outcome(passed=False, calls=len(outputs), detail="the test does not end on these answers")
-        finally:
-            os.close(calls_fd)
+
+
+@contextlib.contextmanager
+def _sealed_calls(reference: Reference, calls: Sequence[Call]) -> Iterator[tuple[int, bool]]:
+    """Give a descriptor of the calls, and whether they may hold more than plain values (answers passed on)."""
+    if calls is reference.calls:
+        yield reference.calls_fd, False
+        return
+    calls_fd = sealed(encode(list(calls)))
+    try:
+        yield calls_fd, True
+    finally:
+        os.close(calls_fd)
 
 
 def _outcome(frames: list[tuple[bytes, bytes]]) -> _Outcome:

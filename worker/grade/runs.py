@@ -58,17 +58,22 @@ def sample_job(reference: Reference, source: str, limits: Limits, **more: Any) -
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a run may send: seconds without anything, bytes of one frame, bytes in all."""
+    """What a run may send: seconds without anything, seconds in all, bytes of one frame, bytes in all."""
 
     stall_s: float
+    wall_s: float
     largest: int
     total: int
 
     @classmethod
-    def of(cls, limits: Limits, cpu_s: float, *, whole: bool) -> Self:
-        """Return the bounds of a run that sends long outputs in full, or only their digests."""
+    def of(cls, limits: Limits, cpu_s: tuple[float, float], *, whole: bool) -> Self:
+        """Return the bounds of a run that sends long outputs in full, or only their digests.
+
+        `cpu_s`: CPU seconds of one call, and in all.
+        """
         largest = limits.output_bytes if whole else 2 * BRIEF
-        return cls(cpu_s * limits.wall_factor, largest, limits.total_output_bytes)
+        one, all_ = (limits.wall_factor * seconds for seconds in cpu_s)
+        return cls(one, all_, largest, limits.total_output_bytes)
 
 
 def run_sample(execution: Execution, trace: Trace, bounds: Bounds, accept: Callable[[int, bytes], bool]) -> None:
@@ -84,8 +89,8 @@ def run_sample(execution: Execution, trace: Trace, bounds: Bounds, accept: Calla
         SandboxDiedError: the sandbox ended; nothing is known about the sample.
     """
     try:
-        for kind, body in execution.frames(bounds.stall_s, bounds.largest, bounds.total):
-            if kind == b"W":
+        for kind, body in execution.frames(bounds.stall_s, bounds.wall_s, bounds.largest, bounds.total):
+            if kind == b"W" and trace.full is None:
                 trace.full = body
             elif kind == b"R":
                 trace.count += 1
@@ -106,14 +111,15 @@ def run_sample(execution: Execution, trace: Trace, bounds: Bounds, accept: Calla
 
 
 def _note(trace: Trace, kind: bytes, body: bytes) -> None:
-    if kind == b"D":
+    ended = trace.done or trace.trouble is not None
+    if kind == b"D" and not ended:
         trace.done = True
-    elif kind == b"E":
+    elif kind == b"E" and not ended:
         trace.trouble = _from_error(decode(body))
-    elif kind == b"T" and len(body) % 8 == 0:
+    elif kind == b"T" and ended and not trace.code_s and body and len(body) % 8 == 0:
         trace.code_s = sum(number for (number,) in iter_unpack("<d", body))
     else:
-        raise ViolationError("an unknown frame")
+        raise ViolationError("a frame out of place")
 
 
 def _from_error(told: Any) -> tuple[Verdict, str]:

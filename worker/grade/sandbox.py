@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from core.errors import OperatorError
-from worker.grade.inside import HEAD
+from worker.grade.jobs import HEAD
 from worker.grade.limits import Options
 from worker.grade.seccomp import sample_filter, server_filter
 from worker.grade.tiers import Launch, Tier, command
@@ -191,19 +191,21 @@ class Execution:
         self._reading = reading
         self._ending: Ending | None = None
 
-    def frames(self, stall_s: float, largest: int, total: int) -> Iterator[tuple[bytes, bytes]]:
+    def frames(self, stall_s: float, wall_s: float, largest: int, total: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield the job's frames as they come, until it ends.
 
         Raises:
-            StalledError: nothing came for `stall_s` seconds.
+            StalledError: nothing came for `stall_s` seconds, or no end in `wall_s` seconds.
             ViolationError: a frame above `largest` bytes, or `total` bytes in all.
         """
         held = bytearray()
         poll = select.poll()
         poll.register(self._reading, select.POLLIN | select.POLLHUP)
         received = 0
+        deadline = time.monotonic() + wall_s
         while True:
-            if not poll.poll(stall_s * 1000):
+            patience = min(stall_s, deadline - time.monotonic())
+            if patience <= 0 or not poll.poll(patience * 1000):
                 raise StalledError
             data = os.read(self._reading, _READ)
             if not data:

@@ -1,7 +1,8 @@
 """The sandbox tiers: how the server process is started, from the strictest to the one only taken by name.
 
 `bubblewrap`: own user, process, network, ipc, uts and cgroup namespaces, a root that holds the interpreter, NumPy and
-the C libraries read-only, no /proc, a private /tmp of bounded size, no environment, no capabilities, a system call filter.
+the C libraries read-only, no /proc, a private /tmp of bounded size, no environment, no capabilities, a filter of
+system calls.
 `container`: the same server under `docker run`, with no network and a read-only root; needs an image with Python 3.12+
 and NumPy and a local engine. `subprocess`: resource limits and the system call filter only: generated code can
 READ every file that this user can. Never chosen for anyone.
@@ -23,6 +24,7 @@ Tier = Literal["bubblewrap", "container", "subprocess"]
 TIERS: tuple[Tier, ...] = ("bubblewrap", "container", "subprocess")
 _HERE = Path(__file__).resolve().parent
 _INSIDE = "/grade"
+_FILES = ("inside.py", "jobs.py", "wire.py")  # all of ours that is seen inside
 _ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "HOME": "/tmp",  # noqa: S108 - inside the sandbox
@@ -119,7 +121,7 @@ def _mounts() -> list[tuple[Path, Path]]:
     own = [path for path in (prefix / "lib", prefix / "lib64") if path.exists() and path not in libraries]
     same = [(path, path) for path in (*libraries, *own, _interpreter())]
     packages = [(path, Path(_INSIDE, "site", path.name)) for path in _numpy()]
-    files = [(_HERE / name, Path(_INSIDE, "worker/grade", name)) for name in ("inside.py", "wire.py")]
+    files = [(_HERE / name, Path(_INSIDE, "worker/grade", name)) for name in _FILES]
     return same + packages + files
 
 
@@ -147,7 +149,7 @@ def _container(launch: Launch) -> tuple[list[str], dict[str, str]]:
     for name, value in _ENVIRONMENT.items():
         line += ["--env", f"{name}={value}"]
     line += ["--volume", f"{rundir}:{_INSIDE}/run"]
-    for name in ("inside.py", "wire.py"):
+    for name in _FILES:
         line += ["--volume", f"{_HERE / name}:{_INSIDE}/worker/grade/{name}:ro"]
     line += ["--entrypoint", "python3", launch.image]
     # The image's own site-packages hold NumPy, so `site` is imported there.

@@ -31,7 +31,7 @@ _VERSION = 2
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
 _SEQUENCES = frozenset({list, tuple})
 _BASES: tuple[type, ...] = (int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
-_HONEST = frozenset({OrderedDict, Counter, defaultdict})
+_HONEST = frozenset({OrderedDict, Counter, defaultdict, np.str_})
 _UNWRAP: dict[type, Callable[[Any], Any]] = {
     int: int.__int__,
     float: float.__float__,
@@ -45,6 +45,7 @@ _UNWRAP: dict[type, Callable[[Any], Any]] = {
     frozenset: lambda x: frozenset(frozenset.__iter__(x)),
 }
 _SUBCLASSES = {base.__name__: type(f"Sub{base.__name__}", (base,), {}) for base in _BASES}
+_ARRAYS = frozenset({np.ndarray, *np.sctypeDict.values()}) - {np.str_, np.bytes_}
 _NUMBERS = frozenset(
     {"bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
     | {"float16", "float32", "float64", "complex64", "complex128"}
@@ -69,15 +70,16 @@ class Opaque:
 
 def encode(value: object) -> bytes:
     """Encode a value; equal plain values give equal bytes unless their dicts are ordered differently."""
-    return marshal.dumps(value if _is_plain(value, 0) else _tagged(value, 0), _VERSION)
+    plain: Any = value if _is_plain(value, 0) else _tagged(value, 0)
+    return marshal.dumps(plain, _VERSION)
 
 
-def brief(value: object) -> bytes:
+def brief(value: Any) -> bytes:
     """Encode a value, or a digest of it where the encoding is long. Long lists are never encoded in one piece."""
-    if type(value) in _SEQUENCES and len(value) > _PIECE:  # type: ignore[arg-type]
+    if type(value) in _SEQUENCES and len(value) > _PIECE:
         found = hashlib.blake2b(digest_size=16)
-        for start in range(0, len(value), _PIECE):  # type: ignore[arg-type]
-            found.update(encode(value[start : start + _PIECE]))  # type: ignore[index]
+        for start in range(0, len(value), _PIECE):
+            found.update(encode(value[start : start + _PIECE]))
         return _DIGEST + _kind(value) + found.digest()
     whole = encode(value)
     if len(whole) <= BRIEF:
@@ -118,7 +120,7 @@ def _is_plain(value: Any, depth: int) -> bool:
         kinds = set(map(type, value))
         if kinds <= _SEQUENCES:  # rows of scalars: looked through at C speed
             kinds = set(map(type, chain.from_iterable(value)))
-        return kinds <= _SCALARS or all([_is_plain(item, depth + 1) for item in value])
+        return kinds <= _SCALARS or all(_is_plain(item, depth + 1) for item in value)
     if kind is dict:
         return _is_plain(list(value), depth) and _is_plain(list(value.values()), depth)
     return False
@@ -138,20 +140,16 @@ def _tagged(value: Any, depth: int) -> Any:
 
 
 def _foreign(value: Any, kind: type, depth: int) -> tuple:
-    if kind is np.ndarray and value.dtype.name in _NUMBERS:
-        return (..., "array", value.dtype.name, value.shape, value.ravel().tolist())
-    if kind.__module__ == "numpy" and isinstance(value, np.generic) and value.dtype.name in _NUMBERS:
+    if kind in _ARRAYS and value.dtype.name in _NUMBERS:
+        if kind is np.ndarray:
+            return (..., "array", value.dtype.name, value.shape, value.ravel().tolist())
         return (..., "number", value.dtype.name, value.item())
-    if kind is np.str_:
-        return (..., "sub", "str", str.__str__(value))
-    if kind is Decimal:
-        return (..., "decimal", str(value))
-    if kind is Fraction:
-        return (..., "fraction", value.numerator, value.denominator)
+    if kind is Decimal or kind is Fraction:
+        return (..., kind.__name__.lower(), *((str(value),) if kind is Decimal else value.as_integer_ratio()))
     for base in _BASES:
         if isinstance(value, base) and (kind in _HONEST or kind.__eq__ is base.__eq__):
             return (..., "sub", base.__name__, _tagged(_UNWRAP[base](value), depth + 1))
-    return (..., "object", str(kind.__name__)[:80])
+    return (..., "object", value.name if kind is Opaque else str(kind.__name__)[:80])
 
 
 # --- reading ---------------------------------------------------------------------------------------------

@@ -1,22 +1,23 @@
 """Merges a recipe straight into the resident model: recipe to a model ready to generate, nothing on disk.
 
 `merge_tensors` yields the same tensors one by one for an export. Routed and extra-module methods end in a model, too,
-but need more than weights: see `worker.merge.extensions`.
+but need more than weights: see `MergeMethod.route` and `MergeMethod.attach`.
 """
 
-import resource
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from core.errors import InvalidInputError
 from worker.merge.apply_rules import ordered_names, stays_base
 from worker.merge.bank import BASE, ExpertBank
 from worker.merge.context import Calibration, MergeContext, Resolution
 from worker.merge.kernels.random_mask import mix_seed
+from worker.merge.memory import peak_mb, reset_peak
 from worker.merge.plan import MergePlan, make_plan
 from worker.merge.registry import method
 from worker.merge.targets import Probe, checksum, probe, resident_targets
@@ -44,13 +45,13 @@ def merge_into(
 ) -> MergeReport:
     """Write the recipe's merge into the model's parameters; raise InvalidInputError before any of them is changed."""
     start = time.perf_counter()
-    _reset_peak(bank.device)
+    reset_peak(bank.device)
     targets = resident_targets(model, bank.shapes)
     resolution = resolve(recipe.config, bank, model, calibration)
     write_targets(targets, bank, resolution)
     _synchronize(bank.device)
     seconds = time.perf_counter() - start
-    return MergeReport(recipe.method, seconds, checksum(model.named_parameters()), probe(model), _peak_mb(bank.device))
+    return MergeReport(recipe.method, seconds, checksum(model.named_parameters()), probe(model), peak_mb(bank.device))
 
 
 def resolve(
@@ -59,6 +60,11 @@ def resolve(
     """Bind a configuration to the bank and run its preparation (thresholds, Grams, learnt coefficients), if any."""
     chosen = method(str(config.get("merge_method")))
     plan = make_plan(config, chosen, bank)
+    if plan.dtype is torch.float64:  # the fused rules compute in fp32
+        plan = replace(plan, method=replace(chosen, rule=chosen.compute, into=None, settings=None))
+    if chosen.attach is not None or (chosen.route is not None and "share" not in plan.shared):
+        step = "attach" if chosen.attach is not None else "route"
+        raise InvalidInputError(f"{chosen.name} is not one set of weights.", fix=f"Use its `{step}` step.")
     if chosen.resolve is None:
         return Resolution(plan)
     with torch.no_grad():
@@ -71,16 +77,14 @@ def write_targets(targets: Mapping[str, Tensor], bank: ExpertBank, resolution: R
     plan = resolution.plan
     _seed_global(plan)
     for name in ordered_names(plan, bank.names):
-        base, experts, parameters = _inputs(bank, resolution, name)
         target = targets[name]
-        if base is not None and stays_base(plan, name):
-            target.copy_(base)
-        elif plan.method.into is not None and target.is_contiguous() and target.device == experts[0].device:
-            plan.method.into(target, base, experts, **parameters)
+        if plan.base is not None and stays_base(plan, name):
+            target.copy_(bank.tensor(BASE, name))
+        elif plan.method.into is not None and target.is_contiguous() and target.device == bank.device:
+            base, experts, parameters = _inputs(bank, resolution, name)
+            plan.method.write(target, base, experts, **parameters)
         else:
-            aligned = [x.to(plan.dtype) for x in experts]
-            merged = plan.method.compute(None if base is None else base.to(plan.dtype), aligned, **parameters)
-            target.copy_(merged)
+            target.copy_(merged_tensor(bank, resolution, name))
         resolution.statistics.merged(name, target)
 
 
@@ -90,14 +94,19 @@ def merge_tensors(bank: ExpertBank, resolution: Resolution) -> Iterator[tuple[st
     plan = resolution.plan
     _seed_global(plan)
     for name in ordered_names(plan, bank.names):
-        base, experts, parameters = _inputs(bank, resolution, name)
-        if base is not None and stays_base(plan, name):
-            merged = base
-        else:
-            aligned = [x.to(plan.dtype) for x in experts]
-            merged = plan.method.compute(None if base is None else base.to(plan.dtype), aligned, **parameters)
+        merged = merged_tensor(bank, resolution, name)
         resolution.statistics.merged(name, merged)
         yield name, merged.to(plan.out_dtype)
+
+
+def merged_tensor(bank: ExpertBank, resolution: Resolution, name: str) -> Tensor:
+    """Return one merged tensor in the precision it is computed in."""
+    plan = resolution.plan
+    if plan.base is not None and stays_base(plan, name):
+        return bank.tensor(BASE, name)
+    base, experts, parameters = _inputs(bank, resolution, name)
+    aligned = [x.to(plan.dtype) for x in experts]
+    return plan.method.compute(None if base is None else base.to(plan.dtype), aligned, **parameters)
 
 
 def _inputs(
@@ -131,14 +140,3 @@ def _seed_global(plan: MergePlan) -> None:
 def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _reset_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def _peak_mb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3

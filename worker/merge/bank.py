@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 
 import torch
 
@@ -16,6 +15,7 @@ from core.errors import InvalidInputError
 from worker.merge.adapter import LoraAdapter
 from worker.merge.checkpoint import Checkpoint
 from worker.merge.kernels.quantization import quantize
+from worker.merge.memory import host_memory_available
 from worker.merge.stores import DeltaStore, FileStore, MemoryStore, TensorStore, changed_names, read_tensor
 from worker.merge.validation import Source, check_sources, mergeable_names
 
@@ -162,14 +162,6 @@ def choose_placement(needed: int, device: torch.device) -> Placement:
     if device.type == "cuda" and needed < _GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
         return Placement.GPU
     return Placement.PINNED if needed < _HOST_SHARE * host_memory_available() else Placement.STREAMED
-
-
-def host_memory_available() -> int:
-    """Return the bytes of host memory that can be taken without swapping."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def _width(dtype: torch.dtype | None) -> int:

@@ -60,6 +60,22 @@ class Resolution:
 
 
 @dataclass(frozen=True)
+class RoutedGroup:
+    """Prompts (by their place) that are answered by one merge, as a mergekit configuration of the bank's names."""
+
+    prompts: tuple[int, ...]
+    config: Mapping[str, object]
+
+
+class Extension(Protocol):
+    """Modules attached to a resident model; they act until they are removed."""
+
+    def remove(self) -> None:
+        """Take the modules off; the weights stay as they are."""
+        ...
+
+
+@dataclass(frozen=True)
 class MergeContext:
     """Everything a preparation may use. `model` is the resident model, free to be overwritten until the merge."""
 

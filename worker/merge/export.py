@@ -8,7 +8,7 @@ The YAML names the models by the paths they were loaded from, computes in fp32 a
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,13 @@ from torch import nn
 
 from core.errors import InvalidInputError
 from worker.merge.apply import merge_tensors, resolve
+from worker.merge.apply_rules import ordered_names, stays_base
 from worker.merge.bank import BASE, ExpertBank
 from worker.merge.checkpoint import TOKENIZER_FILES
-from worker.merge.context import Calibration, Resolution
+from worker.merge.context import Calibration, HeldStatistics, Resolution
 from worker.merge.model_card import model_card
 from worker.merge.plan import MergePlan
+from worker.merge.statistics_file import STATISTICS_FILE, write_statistics
 from worker.merge.targets import checksum
 
 if TYPE_CHECKING:
@@ -44,13 +46,17 @@ class ExportReport:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How to write: the size of a shard, a chat template of its own, and the model that preparation may run."""
+    """How to write: the size of a shard, a chat template of its own, and the model that preparation may run.
+
+    `statistics_bytes` bounds the file of statistics that lets mergekit repeat a calibrated method; 0 writes none.
+    """
 
     shard_bytes: int = _SHARD_BYTES
     chat_template: str | None = None
     model: nn.Module | None = None
     calibration: Calibration | None = None
     name: str = "merged"
+    statistics_bytes: int = 2 * 10**9
 
 
 def export(bank: ExpertBank, recipe: "Recipe", out: Path, options: ExportOptions | None = None) -> ExportReport:
@@ -63,11 +69,29 @@ def export(bank: ExpertBank, recipe: "Recipe", out: Path, options: ExportOptions
     out.mkdir(parents=True, exist_ok=True)
     resolution = resolve(recipe.config, bank, options.model, options.calibration)
     digest = write_shards(merge_tensors(bank, resolution), out, options.shard_bytes)
+    resolution = _with_statistics(resolution, bank, out, options)
     _copy_companions(Path(bank.references[BASE].path), out, resolution.plan, options)
     text = portable_yaml(resolution, bank)
     (out / RECIPE_FILE).write_text(text)
     (out / "README.md").write_text(model_card(resolution.plan, bank, text, options.name))
     return ExportReport(out, digest, tuple(sorted(p.name for p in out.iterdir())))
+
+
+def _with_statistics(resolution: Resolution, bank: ExpertBank, out: Path, options: ExportOptions) -> Resolution:
+    """Write statistics that were kept beside the model and name the file in the recipe, where they are not too large.
+
+    Grams exist one layer at a time while merging: they are collected anew for the file.
+    """
+    plan = resolution.plan
+    if not plan.method.statistics or options.statistics_bytes <= 0:
+        return resolution
+    held = isinstance(resolution.statistics, HeldStatistics)
+    again = resolution if held else resolve(plan.config, bank, options.model, options.calibration)
+    names = [n for n in ordered_names(plan, bank.names) if not stays_base(plan, n)]
+    if write_statistics(again, bank, names, (out / STATISTICS_FILE, options.statistics_bytes)):
+        shared = {**plan.shared, "statistics": str((out / STATISTICS_FILE).resolve())}
+        return replace(resolution, plan=replace(plan, shared=shared))
+    return resolution
 
 
 def portable_yaml(resolution: Resolution, bank: ExpertBank) -> str:

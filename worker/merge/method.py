@@ -8,7 +8,7 @@ gradients) say so by a `resolve` step, which turns their recipe into parameters 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -17,18 +17,10 @@ from core.merging import MethodDeclaration
 from core.merging_table import declaration
 
 if TYPE_CHECKING:
-    from worker.merge.context import MergeContext, Resolution
+    from worker.merge.context import Extension, MergeContext, Resolution, RoutedGroup
 
 Tensor = torch.Tensor
 Rule = Callable[..., Tensor]
-
-
-class Into(Protocol):
-    """A fused rule: writes the merged tensor into `out`, in whatever dtype that has."""
-
-    def __call__(self, out: Tensor, base: Tensor | None, experts: Sequence[Tensor], **parameters: Any) -> None:
-        """Merge into `out`."""
-        ...
 
 
 class Scope(StrEnum):
@@ -40,7 +32,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a rule. A `default` of None makes it required; an unused one is accepted and has no effect."""
+    """A parameter of a rule. A `default` of None makes it required; the rule isn't given an unused one."""
 
     name: str
     default: float | int | bool | str | None = None
@@ -69,18 +61,22 @@ def _refuse(name: str, value: Any) -> Any:
 class MergeMethod:
     """A runnable method. `base` is None where the base is an input like any other (linear).
 
-    `into` is the fused form of an element-wise rule. `resolve` prepares; `statistics` tells that the rule takes what
-    the preparation found for the tensor as `statistics: Mapping[str, Tensor]`. `ordered` methods are computed block by
-    block in the order of the layers.
+    `into` is the fused form of an element-wise rule; `settings` is the value class that a rule with many parameters
+    takes them as. `resolve` prepares; `statistics` tells that the rule takes what the preparation found for the tensor
+    as `statistics: Mapping[str, Tensor]`, and that tensors are computed in the order of the layers. `route` gives
+    groups of prompts a recipe each; `attach` adds modules to a merged resident model.
     """
 
     name: str
     rule: Rule | None = None
     parameters: tuple[Parameter, ...] = ()
     base: Literal["required", "optional"] | None = "required"
-    into: Into | None = None
+    into: Callable[..., None] | None = None
     resolve: "Callable[[MergeContext], Resolution] | None" = None
     statistics: bool = False
+    settings: Callable[..., Any] | None = None
+    route: "Callable[[MergeContext, Sequence[Tensor]], tuple[RoutedGroup, ...]] | None" = None
+    attach: "Callable[[MergeContext], Extension] | None" = None
 
     @property
     def declaration(self) -> MethodDeclaration:
@@ -90,12 +86,21 @@ class MergeMethod:
     def compute(self, base: Tensor | None, experts: Sequence[Tensor], **parameters: Any) -> Tensor:
         """Return the merged tensor in the inputs' dtype; the inputs are aligned (fp32 or fp64)."""
         if self.rule is not None:
-            return self.rule(base, experts, **parameters)
+            return self._call(self.rule, (base, experts), parameters)
+        out = torch.empty_like(experts[0] if base is None else base)
+        self.write(out, base, experts, **parameters)
+        return out
+
+    def write(self, out: Tensor, base: Tensor | None, experts: Sequence[Tensor], **parameters: Any) -> None:
+        """Merge into `out` by the fused form; raise InvalidInputError for a method without one."""
         if self.into is None:
             raise InvalidInputError(f"{self.name} has no rule for a single tensor.")
-        out = torch.empty_like(experts[0] if base is None else base)
-        self.into(out, base, experts, **parameters)
-        return out
+        self._call(self.into, (out, base, experts), parameters)
+
+    def _call(self, function: Callable[..., Any], tensors: tuple[Any, ...], parameters: dict[str, Any]) -> Any:
+        if self.settings is not None:
+            return function(*tensors, self.settings(**parameters))
+        return function(*tensors, **parameters)
 
 
 def shared(name: str, default: Any = None, kind: type = float) -> Parameter:
@@ -106,6 +111,11 @@ def shared(name: str, default: Any = None, kind: type = float) -> Parameter:
 def per_expert(name: str, default: Any = None) -> Parameter:
     """Declare a parameter with a value for each expert."""
     return Parameter(name, default, Scope.EXPERT, float)
+
+
+def prepared(name: str, default: Any, kind: type = float) -> Parameter:
+    """Declare a parameter that only the preparation reads."""
+    return Parameter(name, default, Scope.SHARED, kind, used=False)
 
 
 def ignored(name: str, default: Any = False) -> Parameter:

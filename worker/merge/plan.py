@@ -133,7 +133,7 @@ def _problem(path: str, allowed: object, message: str) -> Problem:
 
 
 def _unknown(path: str, settings: Mapping[str, Any], method: MergeMethod) -> list[Problem]:
-    known = {p.name for p in method.parameters} | {"seed"}
+    known = {p.name for p in method.parameters} | {"seed", "statistics"}
     return [
         _problem(f"{path}.{key}", ", ".join(sorted(known)), f"{method.name} has no parameter {key!r}.")
         for key in settings
@@ -144,7 +144,7 @@ def _unknown(path: str, settings: Mapping[str, Any], method: MergeMethod) -> lis
 def _input_problems(method: MergeMethod, inputs: tuple[str, ...], base: str | None) -> list[Problem]:
     if method.base == "required" and base is None:
         return [_problem("base_model", "the base", f"{method.name} needs base_model.")]
-    experts = len([n for n in inputs if n != BASE])
+    experts = len([n for n in inputs if n != BASE or method.base is None])
     if not method.declaration.accepts(experts):
         least, most = method.declaration.experts
         message = f"{method.name} takes {least} to {most or 'any number of'} experts, not {experts}."

@@ -15,7 +15,7 @@ END_OF_TURN = "<end_of_turn>"
 
 @register
 class Bigcode:
-    """The bigcode harness's HumanEval: the stripped prompt is continued, sampled, and cut at its earliest stop string."""
+    """The bigcode harness's HumanEval: the stripped prompt is continued, sampled and cut at its first stop string."""
 
     id = "bigcode"
     metric = "pass@1"

@@ -1,7 +1,7 @@
 """The kinds of verifiable constraint; each knows its arguments and checks one response.
 
-White space at a response's ends never counts. A word is a run of non-space characters that holds a letter, a digit or an
-underscore. Adding a kind is adding a class; an unknown kind or a wrong argument is refused when a benchmark is loaded.
+White space at a response's ends never counts. A word is a run of non-space characters with a letter, a digit or an
+underscore. Adding a kind is adding a class; an unknown kind or argument is refused when a benchmark is loaded.
 """
 
 import json

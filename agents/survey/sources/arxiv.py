@@ -76,7 +76,7 @@ class ArxivSource:
         return Page(works=works, next_page=asked.page + 1 if more else None, total=total, cached=answer.cached)
 
     async def _feed(self, params: dict[str, str]) -> tuple[Answer, Element]:
-        answer = await self._fetcher.ask(Request("arxiv", "/api/query", params))
+        answer = await self._fetcher.ask(Request("arxiv", "/api/query", params, check=parse_xml))
         root = parse_xml(answer.body)
         if root.tag != f"{_ATOM}feed":
             raise SourceError(f"arXiv answered with <{root.tag}>, not a feed.")

@@ -12,7 +12,7 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -36,7 +36,8 @@ class Request:
     """One question to a source.
 
     `secrets` are headers and `secret_params` query parameters that authenticate; they are sent to the source's own host
-    only and are no part of the question's identity.
+    only and are no part of the question's identity. `check` raises ValueError or SourceError for a body that is cut or
+    garbled: it is asked for again and never kept.
     """
 
     source: str
@@ -47,6 +48,7 @@ class Request:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     secret_params: Mapping[str, str] = field(default_factory=dict, repr=False)
     accepted: frozenset[int] = frozenset({200})
+    check: Callable[[bytes], object] = json.loads
 
     def key(self, base: str) -> str:
         """Return the question's identity, the same in every run and for every key."""
@@ -135,9 +137,12 @@ class Fetcher:
                 problem = type(error).__name__
                 wait: float | None = self._back_off(attempt)
             else:
-                if answer.status in request.accepted:
-                    return answer
                 problem, wait = f"HTTP {answer.status}", self._wait(answer, attempt)
+                if answer.status in request.accepted:
+                    fault = _fault(request, answer)
+                    if fault is None:
+                        return answer
+                    problem, wait = fault, self._back_off(attempt)
             if wait is None or wait > self.settings.longest_wait_s:
                 break
             if attempt + 1 < self.settings.attempts:
@@ -209,6 +214,17 @@ class _Turn:
             if now < self._next:
                 await asyncio.sleep(self._next - now)
             self._next = max(now, self._next) + self._seconds
+
+
+def _fault(request: Request, answer: Answer) -> str | None:
+    """Return what is wrong with the form of an accepted answer, if anything."""
+    if answer.status != 200:
+        return None
+    try:
+        request.check(answer.body)
+    except (ValueError, SourceError) as error:
+        return error.message if isinstance(error, SourceError) else "the answer is not JSON"
+    return None
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -125,11 +125,8 @@ class OpenAlexSource:
         cited = row.get("referenced_works")
         if isinstance(cited, list):
             self._references[own] = tuple(text_of(c).rsplit("/", 1)[-1] for c in cited if text_of(c))
-        places = [p for p in list_of(row.get("locations")) if isinstance(p, dict)]
-        landing = [text_of(p.get("landing_page_url")) for p in places]
-        preprint = next(
-            (i for i in (arxiv_id(u) for u in (text_of(row.get("doi")), *landing) if "arxiv" in u.lower()) if i), None
-        )
+        landing = [text_of(mapping_of(p).get("landing_page_url")) for p in list_of(row.get("locations"))]
+        preprint = _arxiv_of((text_of(row.get("doi")), *landing))
         abstract = _abstract(row.get("abstract_inverted_index"))
         return make_work(
             row["display_name"],
@@ -152,13 +149,8 @@ def _arxiv_of(urls: Sequence[str]) -> str | None:
 
 def _abstract(index: Any) -> str:
     """Return an abstract from its inverted index of word to positions."""
-    if not isinstance(index, dict):
-        return ""
     placed = [
-        (position, word)
-        for word, positions in index.items()
-        for position in list_of(positions)
-        if isinstance(position, int)
+        (at, word) for word, places in mapping_of(index).items() for at in list_of(places) if count_of(at) is not None
     ]
     return " ".join(word for _, word in sorted(placed))
 

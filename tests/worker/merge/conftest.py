@@ -1,6 +1,5 @@
 """Session-wide checkpoints for the merging tests."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,8 @@ from tests.worker.merge.models import write_models
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def one_thread() -> None:
     torch.set_num_threads(1)
-    yield
 
 
 @pytest.fixture(scope="session")

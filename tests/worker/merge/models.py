@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -17,7 +19,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from core.merging_table import recipe_config
+from core.types.recipe import Recipe
 from worker.merge.bank import ExpertBank, ModelRef, Placement
+from worker.merge.context import Calibration
+from worker.merge.gradients import language_loss
 
 VOCABULARY = 96
 _SMALL = {
@@ -66,3 +72,33 @@ def load_bank(directory: Path, experts: int = 3, placement: Placement = Placemen
 
 def load_model(directory: Path, name: str = "base") -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(directory / name, dtype="auto").eval()
+
+
+EXPERTS = ("expert1", "expert2", "expert3")
+
+
+def text(seed: int, batches: int = 2) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randint(4, VOCABULARY, (3, 20), generator=generator) for _ in range(batches))
+
+
+def calibration(score: Any = None) -> Calibration:
+    return Calibration({e: text(i) for i, e in enumerate(EXPERTS)}, score)
+
+
+def near_third(model: nn.Module) -> float:
+    """A score that prefers the third expert's text."""
+    with torch.no_grad():
+        return -float(language_loss(model, text(2)[0]))
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "ra_regmean": {}, "ra_regmean_pp": {}, "ra_camex": {}, "ra_sens": {}, "ra_df": {"initial": 2, "iterations": 1},
+    "ra_calm": {"epochs": 2}, "ra_adarank": {"steps": 3, "rank": 8}, "ra_symerge": {"steps": 3},
+    "ra_hi": {"groups": 2}, "ra_adaptive_lora": {"steps": 3, "rank": 8}, "ra_evolutionary": {"groups": 1, "trials": 4},
+}  # fmt: skip
+
+
+def calibrated_recipe(name: str, experts: tuple[str, ...] = EXPERTS, weight: float = 0.4) -> Recipe:
+    parameters = SMALL.get(name, {})
+    return Recipe(method=name, config=recipe_config(name, "base", dict.fromkeys(experts, weight), **parameters))

@@ -12,11 +12,11 @@ from mergekit.options import MergeOptions
 from core.merging import Engine
 from core.merging_table import DECLARATIONS, declaration, recipe_config
 from core.types.recipe import Recipe
-from tests.worker.merge.models import load_bank, load_model
+from tests.worker.merge.models import SMALL, calibrated_recipe, calibration, load_bank, load_model, near_third
 from worker.merge import mergekit_plugin
 from worker.merge.apply import merge_into
 from worker.merge.checkpoint import Checkpoint
-from worker.merge.export import RECIPE_FILE, export
+from worker.merge.export import RECIPE_FILE, ExportOptions, export
 
 MERGEKITS = [n for n, d in DECLARATIONS.items() if d.engine is Engine.MERGEKIT or not n.startswith("ra_")]
 WEIGHTS_ONLY = ["ra_ties", "ra_dare_linear", "ra_dare_ties", "ra_star", "ra_metagpt", "ra_tvq", "ra_rtvq", "ra_lori"]
@@ -54,6 +54,24 @@ def test_mergekit_makes_the_same_tensors(name: str, models_dir: Path, tmp_path: 
     for tensor in bank.names:
         torch.testing.assert_close(ours.tensor(tensor), theirs.tensor(tensor), rtol=0, atol=0)
         torch.testing.assert_close(resident[tensor].data, theirs.tensor(tensor), rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", [n for n in SMALL if n != "ra_evolutionary"])
+def test_calibrated_methods_run_inside_mergekit_from_their_statistics(
+    name: str, gemma_dir: Path, tmp_path: Path
+) -> None:
+    mergekit_plugin.register_all()
+    bank = load_bank(gemma_dir)
+    scored = calibration(near_third if name in {"ra_df", "ra_hi"} else None)
+    options = ExportOptions(model=load_model(gemma_dir), calibration=scored)
+    export(bank, calibrated_recipe(name), tmp_path / "ours", options)
+    ours, theirs = (
+        Checkpoint.open(tmp_path / "ours"),
+        mergekit_run(tmp_path / "ours" / RECIPE_FILE, tmp_path / "theirs"),
+    )
+    for tensor in bank.names:
+        torch.testing.assert_close(ours.tensor(tensor), theirs.tensor(tensor), rtol=0, atol=0)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -62,7 +62,7 @@ def add_deltas_into(
         start = origin[part].to(dtype)
         mixed = torch.zeros_like(start)
         for i, x in enumerate(flat):
-            delta = x[part].to(dtype).sub_(start).mul_(weights[i])
+            delta = (x[part].to(dtype) - start).mul_(weights[i])
             mixed.add_(delta if masks is None else delta.mul_(masks[i].view(-1)[part]))
         target[part] = mixed.add_(start)
     return None
@@ -86,14 +86,14 @@ def elect_into(
         start = origin[part].to(dtype)
         deltas = []
         for i, x in enumerate(flat):
-            delta = x[part].to(dtype).sub_(start)
+            delta = x[part].to(dtype) - start  # not in place: `to` gives the input itself where dtypes agree
             deltas.append(delta.mul_(keep(i, delta, part)).mul_(weights[i]))
         mixed = elect(deltas, weights, mean=mean)
         target[part] = mixed.mul_(scale).add_(start) if scale != 1.0 else mixed.add_(start)
 
 
 def elect(deltas: Sequence[Tensor], weights: Sequence[float], *, mean: bool) -> Tensor:
-    """Return the sum (or weighted mean) of the weighted deltas that agree with the sign of their sum (TIES, eq. 2-3)."""
+    """Return the sum (or weighted mean) of the deltas that agree with the sign of their sum (TIES, eq. 2-3)."""
     total = deltas[0].clone()
     for delta in deltas[1:]:
         total.add_(delta)

@@ -5,14 +5,26 @@ and the expert's place, not on the order of computing: see `kernels.random_mask`
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
+from worker.merge.kernels import fused
 from worker.merge.kernels.elementwise import add_deltas_into, elect_into
 from worker.merge.kernels.random_mask import keep_mask, mix_seed
 from worker.merge.method import MergeMethod, per_expert, shared
 
 Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class DareSettings:
+    """Per expert: weight and share to keep (1 - p); λ and the seed."""
+
+    weight: Sequence[float]
+    density: Sequence[float]
+    scale: float = 1.0
+    seed: int = 0
 
 
 def dare_masks(base: Tensor, experts: Sequence[Tensor], density: Sequence[float], seed: int) -> list[Tensor]:
@@ -27,31 +39,29 @@ def _rescaled(weight: Sequence[float], density: Sequence[float], scale: float) -
     return [w * scale / d if d > 0 else 0.0 for w, d in zip(weight, density, strict=True)]
 
 
-def dare_linear_into(
-    out: Tensor, base: Tensor, experts: Sequence[Tensor], *, weight: Sequence[float], density: Sequence[float],
-    scale: float = 1.0, seed: int = 0,
-) -> None:  # fmt: skip
+def dare_linear_into(out: Tensor, base: Tensor, experts: Sequence[Tensor], settings: DareSettings) -> None:
     """Write base + λ Σ wᵢ mᵢ τᵢ / (1 - pᵢ)."""
-    if not any(weight):
+    if not any(settings.weight):
         out.copy_(base)
         return
-    masks = dare_masks(base, experts, density, seed)
-    add_deltas_into(out, base, experts, _rescaled(weight, density, scale), masks)
+    masks = dare_masks(base, experts, settings.density, settings.seed)
+    add_deltas_into(out, base, experts, _rescaled(settings.weight, settings.density, settings.scale), masks)
 
 
-def dare_ties_into(
-    out: Tensor, base: Tensor, experts: Sequence[Tensor], *, weight: Sequence[float], density: Sequence[float],
-    scale: float = 1.0, seed: int = 0,
-) -> None:  # fmt: skip
+def dare_ties_into(out: Tensor, base: Tensor, experts: Sequence[Tensor], settings: DareSettings) -> None:
     """Write base + λ · (signed consensus sum of wᵢ mᵢ τᵢ / (1 - pᵢ))."""
-    if not any(weight):
+    if not any(settings.weight):
         out.copy_(base)
         return
-    masks = [m.view(-1) for m in dare_masks(base, experts, density, seed)]
-    weights = _rescaled(weight, density, 1.0)
-    elect_into(out, base, experts, weights, (lambda i, _delta, part: masks[i][part], scale, False))
+    masks = dare_masks(base, experts, settings.density, settings.seed)
+    weights = _rescaled(settings.weight, settings.density, 1.0)
+    if fused.usable(out, [base, *experts]):
+        fused.elect(out, base, experts, weights, fused.Election(masks=masks, scale=settings.scale, mean=False))
+        return
+    flat = [m.view(-1) for m in masks]
+    elect_into(out, base, experts, weights, (lambda i, _delta, part: flat[i][part], settings.scale, False))
 
 
 _PARAMETERS = (per_expert("weight"), per_expert("density", 0.5), shared("lambda", 1.0), shared("seed", 0, int))
-LINEAR = MergeMethod("ra_dare_linear", into=dare_linear_into, parameters=_PARAMETERS)
-TIES = MergeMethod("ra_dare_ties", into=dare_ties_into, parameters=_PARAMETERS)
+LINEAR = MergeMethod("ra_dare_linear", into=dare_linear_into, settings=DareSettings, parameters=_PARAMETERS)
+TIES = MergeMethod("ra_dare_ties", into=dare_ties_into, settings=DareSettings, parameters=_PARAMETERS)

@@ -5,12 +5,14 @@ and written into the recipe as `threshold`, so that mergekit, which sees one ten
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from core.errors import InvalidInputError
 from worker.merge.context import MergeContext, Resolution
+from worker.merge.kernels import fused
 from worker.merge.kernels.elementwise import elect_into
 from worker.merge.kernels.select import SAMPLE, Threshold, exact_threshold, keeper, sampled_threshold
 from worker.merge.method import MergeMethod, per_expert, shared
@@ -19,26 +21,42 @@ from worker.merge.methods.ties import KEEP_NONE, tensor_threshold
 _NOT_FOUND = -1.0
 
 
+@dataclass(frozen=True)
+class TiesSettings:
+    """Per expert: weight, share to keep, threshold once it is known (else negative); then λ and the variants."""
+
+    weight: Sequence[float]
+    density: Sequence[float]
+    threshold: Sequence[float]
+    scale: float = 1.0
+    scope: str = "model"
+    merge: str = "mean"
+    select: str = "auto"
+
+
 def ra_ties_into(
-    out: torch.Tensor, base: torch.Tensor, experts: Sequence[torch.Tensor], *, weight: Sequence[float],
-    density: Sequence[float], threshold: Sequence[float], scale: float = 1.0, scope: str = "model",
-    merge: str = "mean", select: str = "auto",
-) -> None:  # fmt: skip
+    out: torch.Tensor, base: torch.Tensor, experts: Sequence[torch.Tensor], settings: TiesSettings
+) -> None:
     """Keep |τ| of at least the threshold (or the largest of each tensor), elect signs, merge those that agree."""
-    if not any(weight):
+    if not any(settings.weight):
         out.copy_(base)
         return
     found = []
-    for x, share, value, w in zip(experts, density, threshold, weight, strict=True):
+    for x, share, value, w in zip(experts, settings.density, settings.threshold, settings.weight, strict=True):
         if not w or x is base:
             found.append(KEEP_NONE)
         elif value >= 0:
             found.append(Threshold(value))
-        elif scope == "tensor" and sampled(select, base):
+        elif settings.scope == "tensor" and sampled(settings.select, base):
             found.append(sampled_threshold(lambda x=x: iter([(base, x)]), share, base.numel()))  # type: ignore[misc]
         else:
             found.append(tensor_threshold(base, x, share))
-    elect_into(out, base, experts, weight, (keeper(found), scale, merge == "mean"))
+    mean, weight = settings.merge == "mean", settings.weight
+    if all(t.ties is None for t in found) and fused.usable(out, [base, *experts]):
+        values = [t.value for t in found]
+        fused.elect(out, base, experts, weight, fused.Election(thresholds=values, scale=settings.scale, mean=mean))
+    else:
+        elect_into(out, base, experts, weight, (keeper(found), settings.scale, mean))
 
 
 def sampled(select: str, tensor: torch.Tensor) -> bool:
@@ -87,6 +105,7 @@ def _threshold(context: MergeContext, expert: str, names: list[str], how: tuple[
 METHOD = MergeMethod(
     "ra_ties",
     into=ra_ties_into,
+    settings=TiesSettings,
     resolve=find_thresholds,
     parameters=(
         per_expert("weight", 1.0), per_expert("density", 0.2), per_expert("threshold", _NOT_FOUND),

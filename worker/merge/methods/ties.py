@@ -6,6 +6,7 @@ as mergekit does, which is slow; `ra_ties` with `scope: tensor` keeps all equal 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -13,8 +14,8 @@ from worker.merge.kernels.elementwise import elect_into, working_dtype
 from worker.merge.kernels.select import Threshold, exact_threshold, keeper
 from worker.merge.method import MergeMethod, ignored, per_expert, shared
 
-KEEP_ALL = Threshold(-1.0, 0)
-KEEP_NONE = Threshold(float("inf"), 0)
+KEEP_ALL = Threshold(-1.0)
+KEEP_NONE = Threshold(float("inf"))
 
 
 def tensor_threshold(base: torch.Tensor, expert: torch.Tensor, density: float) -> Threshold:
@@ -32,25 +33,33 @@ def tensor_threshold(base: torch.Tensor, expert: torch.Tensor, density: float) -
     return exact_threshold(lambda: iter([(base, expert)]), keep)
 
 
-def ties_into(
-    out: torch.Tensor, base: torch.Tensor, experts: Sequence[torch.Tensor], *, weight: Sequence[float],
-    density: Sequence[float], scale: float = 1.0, normalize: bool = True,
-) -> None:  # fmt: skip
+@dataclass(frozen=True)
+class TiesSettings:
+    """Per expert: weight and share to keep; λ, and whether agreeing entries are averaged or summed."""
+
+    weight: Sequence[float]
+    density: Sequence[float]
+    scale: float = 1.0
+    normalize: bool = True
+
+
+def ties_into(out: torch.Tensor, base: torch.Tensor, experts: Sequence[torch.Tensor], settings: TiesSettings) -> None:
     """Trim each tensor to its largest entries, elect signs, merge those that agree."""
-    if not any(weight):
+    if not any(settings.weight):
         out.copy_(base)
         return
     thresholds = [
-        tensor_threshold(base, x, d) if w else KEEP_NONE for x, d, w in zip(experts, density, weight, strict=True)
+        tensor_threshold(base, x, d) if w else KEEP_NONE
+        for x, d, w in zip(experts, settings.density, settings.weight, strict=True)
     ]
-    sorted_masks = {i: largest(base, experts[i], density[i]) for i, t in enumerate(thresholds) if t.ambiguous}
+    sorted_masks = {i: largest(base, experts[i], settings.density[i]) for i, t in enumerate(thresholds) if t.ambiguous}
     by_threshold = keeper(thresholds)
 
     def keep(expert: int, delta: torch.Tensor, part: slice) -> torch.Tensor:
         mask = sorted_masks.get(expert)
         return by_threshold(expert, delta, part) if mask is None else mask[part]
 
-    elect_into(out, base, experts, weight, (keep, scale, normalize))
+    elect_into(out, base, experts, settings.weight, (keep, settings.scale, settings.normalize))
 
 
 def largest(base: torch.Tensor, expert: torch.Tensor, density: float) -> torch.Tensor:
@@ -66,6 +75,7 @@ def largest(base: torch.Tensor, expert: torch.Tensor, density: float) -> torch.T
 METHOD = MergeMethod(
     "ties",
     into=ties_into,
+    settings=TiesSettings,
     parameters=(
         per_expert("weight"), per_expert("density", 1.0), shared("lambda", 1.0), shared("normalize", True, bool),
         ignored("int8_mask"),
