@@ -1,10 +1,10 @@
 """Measure the survey agent on a world of reading lists served over real formats, with faults.
 
 The list whose titles name the topic most is in scope, the others are distractors. Two surveys are run, with policies
-alone: in the whole world, and in the world without curated lists and survey papers. Category accuracy
-is over the in-scope works found whose headings name one of the four method families. In the whole world the agent may
-read these headings in the curated list, as it would outside; the figures above the last line leave out the works that the
-list shows, and are without any list, by titles alone. The last line is JSON.
+alone: in the whole world, and in the world without curated lists and survey papers. Category accuracy is over the
+in-scope works found whose headings name one of the four method families. In the whole world the agent may read these
+headings in the curated list, as it would outside; the figures above the last line leave out the works that the list
+shows, and are without any list, by titles alone. The last line is JSON.
 """
 
 import argparse

@@ -78,7 +78,7 @@ def _category(key: str, described: str, works: Sequence[Work]) -> str:
 
 def _row(work: Work) -> str:
     cells = (
-        name,
+        _named(work, work.title),
         str(work.year or ""),
         _list(work.pros),
         _list(work.cons),

@@ -47,8 +47,8 @@ class Screener:
     def judge(self, pool: Pool) -> dict[str, Verdict]:
         """Return the verdict on every work of the pool.
 
-        A work vouches for its neighbors only as far as its own words, lists and meaning speak for it. Were works that are
-        in scope by their company alone to vouch in turn, the scope would creep into neighboring fields.
+        A work vouches for its neighbors only as far as its own words, lists and meaning speak for it. Were works that
+        are in scope by their company alone to vouch in turn, the scope would creep into neighboring fields.
         """
         own = {found.key: self._own_signs(found) for found in pool}
         self._learn(pool, own)
