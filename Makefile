@@ -1,9 +1,65 @@
-# make help lists the targets.
+# Two commands are enough: `make run` and `make test`. `make help` lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+.PHONY: help setup run test lint format lock clean
 
-.PHONY: bench-survey
+VENV := .venv
+BIN := $(VENV)/bin
+UV := .uv/bin/uv
+READY := $(VENV)/.ready
+# Room that the packages need, torch's CUDA build above all.
+DISK_GB := 9
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
+
+setup: $(READY) ## install everything into .venv, from the lock file
+
+$(READY): requirements.lock pyproject.toml
+	@set -euo pipefail; \
+	python=; \
+	for p in python3.12 python3.13 python3 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[23]*/bin/python; do \
+	  if "$$p" -c 'import sys; sys.exit(not (3, 12) <= sys.version_info < (3, 14))' 2>/dev/null; then python=$$p; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then echo "make: Python 3.12 or 3.13 is needed and was not found. Install one (Debian: apt install python3.12 python3.12-venv; or pyenv install 3.12) and run make again." >&2; exit 3; fi; \
+	if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then echo "make: $$python lacks the venv module. Install it (Debian: apt install python3-venv) and run make again." >&2; exit 3; fi; \
+	free=$$(df -Pk . | awk 'NR==2 {print int($$4 / 1048576)}'); \
+	if [ ! -x $(BIN)/python ] && [ "$$free" -lt $(DISK_GB) ]; then echo "make: about $(DISK_GB) GB of disk are needed here and $$free GB are free. Make room and run make again." >&2; exit 3; fi; \
+	echo "Using $$("$$python" -c 'import sys; print(sys.executable, sys.version.split()[0])'); installing packages (minutes the first time) …"; \
+	[ -x $(UV) ] || { "$$python" -m venv .uv && .uv/bin/pip install -q --disable-pip-version-check uv; }; \
+	[ -x $(BIN)/python ] || $(UV) venv -q --python "$$("$$python" -c 'import sys; print(sys.executable)')" $(VENV); \
+	$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements.lock; \
+	$(UV) pip install -q --python $(BIN)/python --no-deps -e .; \
+	touch $(READY)
+
+run: $(READY) ## run the worked example end to end: Postgres, API, executor, worker, one run, report
+	@$(BIN)/research-agent up --run examples/smollm-merge/sow.yaml
+
+test: $(READY) ## run all tests
+	@$(BIN)/python -m pytest -q
+
+lint: $(READY) ## check style, types and the architecture
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_architecture.py
+
+format: $(READY) ## format the code
+	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
+
+lock: ## resolve pyproject.toml into requirements.lock anew
+	@$(UV) pip compile -q --universal --python-version 3.12 pyproject.toml --all-extras --group dev --generate-hashes \
+	  --no-emit-index-url --custom-compile-command "make lock" -o requirements.lock
+
+clean: ## remove the environment and the state (runs, database, artifacts)
+	@rm -rf $(VENV) .uv .state .mypy_cache .pytest_cache .ruff_cache
+
+.PHONY: bench-merge
+bench-merge: ## time every merging method (CPU: against mergekit's command line; GPU: at Gemma-2-9B size)
+	python benchmarks/bench_merge.py
+
 LITERATURE ?= ../shared/literature
-bench-survey: ## Measure the survey agent on a world of reading lists
-	PYTHONPATH=. $(PYTHON) benchmarks/bench_survey.py --topic "model merging" \
+.PHONY: bench-survey
+bench-survey: $(READY) ## measure the survey agent on a world of reading lists
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_survey.py --topic "model merging" \
 	  --world $(LITERATURE)/model_merging.jsonl $(LITERATURE)/federated_learning.jsonl

@@ -1,1 +1,1 @@
-"""The experiment agent: which methods are tried, and what came of them."""
+"""The experiment agent: what is tried, its evaluation, and its ranking."""

@@ -29,6 +29,12 @@ class Applicability(Value):
     reason: str = ""
 
 
+class Applicabilities(Value):
+    """All works of a survey and what became of each: no row is lost."""
+
+    rows: tuple[Applicability, ...]
+
+
 class CandidateKind(StrEnum):
     """Where a candidate comes from."""
 

@@ -1,0 +1,100 @@
+"""The experiment agent: match works to methods, plan candidates (baselines first), evaluate them and rank them.
+
+Nothing an agent or a model says becomes a score: scores come from the workers' evaluations alone.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from agents.context import RunContext
+from agents.experiment.planning import plan_question
+from agents.run_budget import check_budget
+from agents.tasks import task_pack
+from core.errors import BudgetExceededError, JobFailedError, RunError
+from core.leaderboard import leaderboard
+from core.types.candidate import Applicabilities, Candidate, CandidateKind
+from core.types.evaluation import Evaluation
+from core.types.run import Stage
+from core.types.sow import Role
+from core.types.work import Survey
+
+
+async def plan_experiments(context: RunContext) -> Sequence[Candidate]:
+    """Decide what is tried and keep it: baselines first, then every method that applies and was chosen.
+
+    A work that can't be run keeps its row, with the reason.
+    """
+    survey = await context.records.get(context.run_id, "survey", Survey)
+    pack = task_pack(context.sow.kind)
+    rows = pack.applicability(context.sow, survey)
+    await context.records.put(context.run_id, "applicability", Applicabilities(rows=tuple(rows)))
+    offered = pack.candidates(context.sow, rows)
+    baselines = [c for c in offered if c.kind is CandidateKind.BASELINE]
+    methods = [c for c in offered if c.kind is not CandidateKind.BASELINE]
+    answer = await context.brain.decide(plan_question(context.sow, methods, rows))
+    by_id = {c.id: c for c in methods}
+    chosen = [*baselines, *(by_id[i] for i in answer.order)]
+    for candidate in chosen:
+        await context.records.put_candidate(context.run_id, candidate)
+    await context.journal.event(
+        "experiments.planned",
+        f"{len(baselines)} baselines and {len(chosen) - len(baselines)} methods will be tried.",
+        stage=Stage.EXPERIMENT, candidates=[c.id for c in chosen],
+    )  # fmt: skip
+    await context.journal.progress(Stage.EXPERIMENT, 0, len(chosen))
+    return chosen
+
+
+async def evaluate_candidate(context: RunContext, candidate_id: str) -> bool:
+    """Evaluate a candidate on the screening slices; return whether it has a score.
+
+    One that fails or comes after the budget is recorded with the reason, and the run goes on without it.
+    """
+    candidate = await context.records.candidate(context.run_id, candidate_id)
+    try:
+        if candidate.kind is not CandidateKind.BASELINE:
+            await check_budget(context)
+        evaluations = await evaluate(context, candidate, Role.SCREEN)
+    except (JobFailedError, BudgetExceededError) as error:
+        await context.records.put_candidate(context.run_id, candidate.evolve(note=error.message))
+        await context.journal.event(
+            "candidate.failed", f"{candidate.name}: {error.message}", stage=Stage.EXPERIMENT, candidate=candidate_id
+        )
+        return False
+    scores = {e.benchmark: round(e.score.value, 4) for e in evaluations}
+    shown = ", ".join(f"{name} {value:.1%}" for name, value in scores.items())
+    await context.journal.event(
+        "candidate.evaluated", f"{candidate.name}: {shown}", stage=Stage.EXPERIMENT,
+        candidate=candidate_id, scores=scores, evaluations=[e.id for e in evaluations],
+    )  # fmt: skip
+    return True
+
+
+async def evaluate(context: RunContext, candidate: Candidate, role: Role) -> Sequence[Evaluation]:
+    """Return a candidate's evaluations on all slices of a role; raise JobFailedError when one has none."""
+    payloads = task_pack(context.sow.kind).payloads(context.sow, candidate, role, context.root)
+    results = await asyncio.gather(*(context.jobs.run(p) for p in payloads))
+    return [r for r in results if isinstance(r, Evaluation)]
+
+
+async def rank_candidates(context: RunContext, evaluated: Sequence[str]) -> str:
+    """Rank what was evaluated, keep the leaderboard and return the leader; raise RunError when nothing was."""
+    known = {c.id: c for c in await context.records.candidates(context.run_id)}
+    candidates = [known[i] for i in known if i in set(evaluated)]
+    if not candidates:
+        reasons = "; ".join(f"{c.name}: {c.note}" for c in known.values() if c.note) or "no reason was recorded"
+        raise RunError(f"No candidate could be evaluated: {reasons}")
+    # The jobs are done: asking again finds their results by their keys.
+    evaluations = [e for c in candidates for e in await evaluate(context, c, Role.SCREEN)]
+    board = leaderboard("screen", candidates, evaluations, context.sow.benchmarks_of(Role.SCREEN))
+    await context.records.put(context.run_id, "leaderboard.screen", board)
+    leader = board.rows[0]
+    await context.runs.set_best(context.run_id, leader.candidate.id)
+    tied = [r.candidate.name for r in board.rows[1:] if r.tie_group == leader.tie_group]
+    note = f", tied with {', '.join(tied)}" if tied else ""
+    await context.journal.event(
+        "leaderboard.screen", f"{leader.candidate.name} leads with {leader.score.value:.1%}{note}.",
+        stage=Stage.EXPERIMENT, leader=leader.candidate.id,
+    )  # fmt: skip
+    await context.journal.progress(Stage.EXPERIMENT, len(candidates), len(known))
+    return leader.candidate.id

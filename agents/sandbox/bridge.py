@@ -1,0 +1,89 @@
+"""The bridge inside a sandbox: `python bridge.py [--gateway PORT] [--agent PORT] -- COMMAND…`.
+
+Runs in the sandbox with the standard library alone. It listens on loopback for the gateway and passes connections to
+the socket that leads out; it offers connections to the server at the agent's port; it runs the command and ends with
+its code. It protects nothing: what it could do, any code inside can.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import sys
+
+SOCKETS = "/run/host"
+IDLE_OFFERS = 4
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass bytes one way."""
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
+
+
+async def join(one: Streams, other: Streams) -> None:
+    """Pass bytes both ways until both sides have ended."""
+    await asyncio.gather(pump(one[0], other[1]), pump(other[0], one[1]))
+    one[1].close()
+    other[1].close()
+
+
+async def serve_gateway(port: int) -> asyncio.Server:
+    """Listen on loopback and lead out to the gateway."""
+
+    async def lead_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far = await asyncio.open_unix_connection(f"{SOCKETS}/gateway.sock")
+        except OSError:
+            writer.close()
+            return
+        await join((reader, writer), far)
+
+    return await asyncio.start_server(lead_out, "127.0.0.1", port)
+
+
+async def offer_agent(port: int) -> None:
+    """Offer one connection after another to the server inside."""
+    while True:
+        try:
+            far = await asyncio.open_unix_connection(f"{SOCKETS}/tunnel.sock")
+            wanted = await far[0].read(1)
+            if not wanted:
+                raise ConnectionError("the other side is gone")
+            near = await asyncio.open_connection("127.0.0.1", port)
+            far[1].write(b"!")
+        except OSError:
+            await asyncio.sleep(0.1)
+            continue
+        # Kept by the loop's own reference through `join`'s tasks until it ends.
+        asyncio.get_running_loop().create_task(join(near, far)).add_done_callback(lambda task: task.exception())
+
+
+async def main() -> int:
+    """Open the ways through, run the command, and return its code."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--gateway", type=int)
+    parser.add_argument("--agent", type=int)
+    parser.add_argument("command", nargs="+")
+    options = parser.parse_args()
+    tasks = []
+    if options.gateway:
+        await serve_gateway(options.gateway)
+    if options.agent:
+        tasks = [asyncio.create_task(offer_agent(options.agent)) for _ in range(IDLE_OFFERS)]
+    try:
+        process = await asyncio.create_subprocess_exec(*options.command)
+    except OSError as error:
+        sys.stderr.write(f"{options.command[0]}: {error.strerror}\n")
+        return 127
+    code = await process.wait()
+    for task in tasks:
+        task.cancel()
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

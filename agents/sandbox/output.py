@@ -1,0 +1,58 @@
+"""A process's output as it comes, in order, bounded, until it ends or a watch says stop."""
+
+import asyncio
+import codecs
+from collections.abc import AsyncIterator
+from typing import Literal
+
+from agents.sandbox.port import MAX_OUTPUT_CHARACTERS, Ending, Output
+
+CHUNK = 16384
+Name = Literal["stdout", "stderr"]
+
+
+async def outputs(process: asyncio.subprocess.Process, watch: asyncio.Task[Ending]) -> AsyncIterator[Output | Ending]:
+    """Yield pieces of output until both streams have ended; a limit ends it with an Ending."""
+    queue: asyncio.Queue[Output | None] = asyncio.Queue(256)
+    readers = [asyncio.create_task(_read(stream, name, queue)) for stream, name in _streams(process)]
+    total, open_streams = 0, len(readers)
+    try:
+        while open_streams:
+            taken = asyncio.ensure_future(queue.get())
+            await asyncio.wait({taken, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not taken.done():
+                taken.cancel()
+                yield watch.result()
+                return
+            piece = taken.result()
+            if piece is None:
+                open_streams -= 1
+                continue
+            total += len(piece.text)
+            yield piece
+            if total > MAX_OUTPUT_CHARACTERS:
+                yield Ending.OUTPUT
+                return
+        ended = asyncio.create_task(process.wait())
+        await asyncio.wait({ended, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            ended.cancel()
+            yield watch.result()
+    finally:
+        for reader in readers:
+            reader.cancel()
+
+
+def _streams(process: asyncio.subprocess.Process) -> list[tuple[asyncio.StreamReader, Name]]:
+    if process.stdout is None or process.stderr is None:
+        raise ValueError("the process was started without pipes")
+    return [(process.stdout, "stdout"), (process.stderr, "stderr")]
+
+
+async def _read(stream: asyncio.StreamReader, name: Name, queue: asyncio.Queue[Output | None]) -> None:
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    while data := await stream.read(CHUNK):
+        text = decode(data)
+        if text:
+            await queue.put(Output(stream=name, text=text))
+    await queue.put(None)

@@ -1,0 +1,126 @@
+"""The two ways through a sandbox's wall, on our side: its gateway's socket, and a tunnel to the server inside.
+
+Sandboxes have no network. They see one folder, read-only, with two Unix sockets that we listen on: `gateway.sock` leads
+to the LLM gateway; through `tunnel.sock` the bridge inside (bridge.py) offers connections, and what connects to
+`agent.sock`, in a folder that the sandbox can't see, is given the next one. So we never open a path that hostile code
+can replace. Bytes are passed on unread.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+CHUNK = 65536
+OFFER_WAIT_S = 20.0
+MAX_OFFERS = 64
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Relay:
+    """The listeners of one sandbox."""
+
+    def __init__(self, shared: Path, private: Path, gateway: str | None) -> None:
+        self._shared, self._private, self._gateway = shared, private, gateway
+        self._offers: asyncio.Queue[Streams] = asyncio.Queue(MAX_OFFERS)
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._folders: dict[Path, int] = {}
+
+    @property
+    def agent_socket(self) -> Path:
+        """Return where the server inside is reached, from this process."""
+        return self._short(self._private) / "agent.sock"
+
+    async def open(self) -> None:
+        """Start to listen; sockets of an earlier owner are replaced."""
+        listeners = [(self._shared, "tunnel.sock", self._offered), (self._private, "agent.sock", self._to_agent)]
+        if self._gateway is not None:
+            listeners.append((self._shared, "gateway.sock", self._to_gateway))
+        for folder, name, serve in listeners:
+            path = self._short(folder) / name
+            path.unlink(missing_ok=True)
+            self._servers.append(await asyncio.start_unix_server(serve, path))
+            # A container's user is another one; the folder above keeps other users of this machine out.
+            path.chmod(0o666)
+
+    def _short(self, folder: Path) -> Path:
+        """Return a path through an open descriptor: the kernel takes no socket path above 107 bytes."""
+        if folder not in self._folders:
+            self._folders[folder] = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return Path(f"/proc/self/fd/{self._folders[folder]}")
+
+    async def close(self) -> None:
+        """Stop to listen and cut what is open."""
+        for server in self._servers:
+            server.close()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while not self._offers.empty():
+            await _shut(self._offers.get_nowait()[1])
+        while self._folders:
+            os.close(self._folders.popitem()[1])
+
+    async def _offered(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            self._offers.put_nowait((reader, writer))
+        except asyncio.QueueFull:
+            await _shut(writer)
+
+    async def _to_agent(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def inside() -> Streams:
+            while True:
+                offer = await asyncio.wait_for(self._offers.get(), OFFER_WAIT_S)
+                offer[1].write(b"!")
+                await offer[1].drain()
+                # The bridge answers the byte: an offer of an earlier, dead bridge is passed over.
+                if await offer[0].read(1):
+                    return offer
+                await _shut(offer[1])
+
+        await self._join((reader, writer), inside)
+
+    async def _to_gateway(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = (self._gateway or "").rpartition(":")
+        await self._join((reader, writer), lambda: asyncio.open_connection(host, int(port)))
+
+    async def _join(self, near: Streams, connect: Callable[[], Awaitable[Streams]]) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            return
+        self._tasks.add(task)
+        try:
+            far = await connect()
+            await join(near, far)
+        except (OSError, TimeoutError):
+            await _shut(near[1])
+        finally:
+            self._tasks.discard(task)
+
+
+async def join(one: Streams, other: Streams) -> None:
+    """Pass bytes both ways until both sides have ended."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pump(one[0], other[1]))
+            group.create_task(_pump(other[0], one[1]))
+    finally:
+        await _shut(one[1])
+        await _shut(other[1])
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError, BrokenPipeError):
+        while data := await reader.read(CHUNK):
+            writer.write(data)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+
+
+async def _shut(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()

@@ -1,0 +1,194 @@
+"""The executor: takes runs from the queue and drives their graphs.
+
+A run that lost its executor is taken up by another from the last checkpoint; one that was cancelled is stopped; one
+that fails says why. Agents run here, never in the API's process.
+"""
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import procrastinate
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command
+from procrastinate.jobs import Job
+
+from agents.budget import run_budget
+from agents.context import RunContext
+from agents.llm import make_brain
+from agents.provider import llm_settings
+from app.graph_store import open_graph_store
+from core.answers import AnswerCache
+from core.artifacts import ArtifactStore
+from core.db import Database
+from core.errors import ResearchAgentError, RunCancelledError
+from core.jobs import JobClient
+from core.journal import RunJournal
+from core.queue import DRIVE_RUN, RUNS, Queue, open_queue
+from core.records import RunRecords
+from core.runs import RunStore
+from core.settings import Settings
+from core.types.run import Run, RunStatus
+from graphs.research import STAGE_OF_NODE, compile_research
+from graphs.state import RunState
+
+CANCEL_POLL_S = 0.5
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Executor:
+    """What drives runs: the stores, the queue and the compiled graph of one process."""
+
+    settings: Settings
+    db: Database
+    queue: Queue
+    runs: RunStore
+    graph: CompiledStateGraph[RunState, RunContext, RunState, RunState]
+
+    async def drive(self, run_id: str) -> None:
+        """Drive a run until it ends, waits for a person, or is cancelled."""
+        run = await self.runs.take_up(run_id)
+        if run is None:
+            return
+        work = asyncio.create_task(self._drive(run))
+        watch = asyncio.create_task(self._until_cancelled(run_id))
+        await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (work, watch):
+            task.cancel()
+        await asyncio.gather(work, watch, return_exceptions=True)
+
+    async def _drive(self, run: Run) -> None:
+        journal = RunJournal(self.db, run.id)
+        try:
+            gate = await self._run_graph(run, journal)
+        except RunCancelledError as error:
+            await self.runs.finish(run.id, RunStatus.CANCELLED, error.message)
+            await journal.event("run.cancelled", error.message)
+        except ResearchAgentError as error:
+            log.warning("%s failed: %s", run.id, error)
+            await self.runs.finish(run.id, RunStatus.FAILED, str(error))
+            await journal.event("run.failed", str(error), code=error.code)
+        except Exception:
+            # The edge of the process: whatever went wrong, the run ends visibly and the log has the details.
+            log.exception("%s failed by an internal error", run.id)
+            message = f"An internal error stopped the run; the log of the executor on {socket.gethostname()} has it."
+            await self.runs.finish(run.id, RunStatus.FAILED, message)
+            await journal.event("run.failed", message, code="internal")
+        else:
+            await self._rest(run.id, gate, journal)
+
+    async def _rest(self, run_id: str, gate: str | None, journal: RunJournal) -> None:
+        """Record that the graph has come to rest: at a gate, or at its end."""
+        if gate is not None:
+            await self.runs.wait_at(run_id, gate)
+            await journal.event("run.waiting", f"Waiting for a decision at the gate {gate}.", gate=gate)
+        else:
+            await self.runs.finish(run_id, RunStatus.SUCCEEDED)
+            await journal.event("run.succeeded", "The run is finished.")
+
+    async def _run_graph(self, run: Run, journal: RunJournal) -> str | None:
+        """Run the graph from its last checkpoint, if any; return the gate it waits at, or None at its end."""
+        config: Any = {"configurable": {"thread_id": run.id}, "recursion_limit": 100, "max_concurrency": 8}
+        known = await self.graph.aget_state(config)
+        decision = await self.runs.take_decision(run.id)
+        start: Any = {} if known.created_at is None else None
+        if start is None:
+            await journal.event("run.resumed", "Going on from the last checkpoint.", attempt=await self._attempt(run))
+        if decision is not None:
+            start = Command(resume=decision)
+        stream = self.graph.astream(
+            start, config, context=await self._context(run, journal), durability="sync", stream_mode="tasks"
+        )
+        async for task in stream:
+            stage = STAGE_OF_NODE.get(task["name"])
+            if "result" not in task and stage is not None:
+                await self.runs.set_stage(run.id, stage)
+        if decision is not None:
+            await self.runs.clear_decision(run.id)
+        rest = await self.graph.aget_state(config)
+        return next((i.value["gate"] for i in rest.interrupts), None)
+
+    async def _attempt(self, run: Run) -> int:
+        return await self.runs.attempts(run.id)
+
+    async def _context(self, run: Run, journal: RunJournal) -> RunContext:
+        root = await self.runs.root(run.id)
+        return RunContext(
+            run_id=run.id,
+            sow=run.sow,
+            root=root,
+            settings=self.settings,
+            brain=make_brain(llm_settings(self.settings), journal, run_budget(run)),
+            journal=journal,
+            jobs=JobClient(self.db, self.queue, run.id),
+            runs=self.runs,
+            records=RunRecords(self.db),
+            artifacts=ArtifactStore(self.db, self.settings.artifact_dir),
+            cache=AnswerCache(self.db),
+            database_url=self.db.url,
+        )
+
+    async def _until_cancelled(self, run_id: str) -> None:
+        while (await self.runs.get(run_id)).status is not RunStatus.CANCELLED:
+            await asyncio.sleep(CANCEL_POLL_S)
+
+    async def abandon(self, job: Job) -> bool:
+        """Fail a run whose executors died too often; return whether nothing more is to be done for it."""
+        run_id = str(job.task_kwargs["run_id"])
+        cap = self.settings.run_attempts
+        if (await self.runs.get(run_id)).status.terminal:
+            return True
+        if await self.runs.attempts(run_id) < cap:
+            return False
+        await self.runs.finish(run_id, RunStatus.FAILED, f"The executor died {cap} times while driving this run.")
+        return True
+
+
+@asynccontextmanager
+async def open_executor(settings: Settings) -> AsyncIterator[Executor]:
+    """Give an executor with its connections."""
+    url = settings.required_database_url()
+    async with AsyncExitStack() as stack:
+        db = Database(url)
+        stack.push_async_callback(db.close)
+        app = open_queue(url)
+        await stack.enter_async_context(app.open_async())
+        saver = await stack.enter_async_context(open_graph_store(url))
+        queue = Queue(app)
+        yield Executor(settings, db, queue, RunStore(db, queue), compile_research(saver))
+
+
+async def run_executor(settings: Settings) -> None:
+    """Drive runs until SIGTERM or SIGINT."""
+    logging.basicConfig(level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    async with open_executor(settings) as executor:
+        app = executor.queue.app
+
+        @app.task(name=DRIVE_RUN, queue=RUNS)
+        async def drive_run(run_id: str) -> None:
+            await executor.drive(run_id)
+
+        rescuer = asyncio.create_task(executor.queue.rescue_forever(RUNS, settings.stalled_after_s, executor.abandon))
+        try:
+            await _work(app, settings)
+        finally:
+            rescuer.cancel()
+
+
+async def _work(app: procrastinate.App, settings: Settings) -> None:
+    await app.run_worker_async(
+        queues=[RUNS],
+        name=f"executor@{socket.gethostname()}",
+        concurrency=settings.executor_concurrency,
+        fetch_job_polling_interval=1.0,
+        update_heartbeat_interval=settings.heartbeat_s,
+        stalled_worker_timeout=settings.stalled_after_s,
+        shutdown_graceful_timeout=5.0,
+    )
