@@ -65,3 +65,8 @@ bench-merge: ## time every merging method (CPU: against mergekit's command line;
 .PHONY: bench-grade
 bench-grade: $(READY) ## compare the grader with EvalPlus 0.3.1; DATA names the folder of the benchmark files
 	@$(BIN)/python -m benchmarks.bench_grade --data $(or $(DATA),../shared/data)
+LITERATURE ?= ../shared/literature
+.PHONY: bench-survey
+bench-survey: $(READY) ## measure the survey agent on a world of reading lists
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_survey.py --topic "model merging" \
+	  --world $(LITERATURE)/model_merging.jsonl $(LITERATURE)/federated_learning.jsonl
