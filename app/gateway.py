@@ -3,10 +3,14 @@
 Errors are in the form that clients of that protocol expect. A used-up budget is a 402: clients retry a 429.
 """
 
+import asyncio
 import json
-from collections.abc import Mapping
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
+import uvicorn
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
@@ -52,6 +56,23 @@ def gateway_app(gateway: Gateway) -> FastAPI:
     app = FastAPI(openapi_url=None)
     app.include_router(gateway_router(gateway))
     return app
+
+
+@asynccontextmanager
+async def serving(gateway: Gateway) -> AsyncIterator[str]:
+    """Serve a gateway on a free port of loopback, in this process, and give its address (`host:port`)."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(gateway_app(gateway), log_level="warning", lifespan="off"))
+        # The process's own signal handlers stay.
+        task = asyncio.create_task(server._serve([listener]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await task
 
 
 def _token(request: Request) -> str:

@@ -12,10 +12,9 @@ from pydantic import SecretStr
 from agents.budget import LlmBudget
 from agents.gateway import Gateway, Grant
 from agents.provider import LlmSettings
-from app.gateway import gateway_app
+from app.gateway import serving
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.openai_server import FakeOpenAI, Reply, Script, failure, hang, rate_limited, text, tool_call
-from tests.fakes.serving import serving
 
 ASK: Any = [{"role": "user", "content": "hello?"}]
 
@@ -43,7 +42,7 @@ async def set_up(script: Script, limit: float | None = None, **rest: Any) -> Asy
             gateway = Gateway(settings, http)
             grant = Grant("work-1", (LlmBudget(limit),), MemoryJournal(), **rest)
             gateway.admit(grant)
-            async with serving(gateway_app(gateway)) as address:
+            async with serving(gateway) as address:
                 made = Setup(provider, grant, address, gateway)
                 yield made
                 await made.client.close()
