@@ -53,3 +53,7 @@ lock: ## resolve pyproject.toml into requirements.lock anew
 
 clean: ## remove the environment and the state (runs, database, artifacts)
 	@rm -rf $(VENV) .uv .state .mypy_cache .pytest_cache .ruff_cache
+
+.PHONY: bench-merge
+bench-merge: ## time every merging method (CPU: against mergekit's command line; GPU: at Gemma-2-9B size)
+	python benchmarks/bench_merge.py

@@ -35,6 +35,7 @@ from core.runs import RunStore
 from core.settings import Settings
 from core.types.run import Run, RunStatus
 from graphs.research import STAGE_OF_NODE, compile_research
+from graphs.state import RunState
 
 CANCEL_POLL_S = 0.5
 
@@ -49,7 +50,7 @@ class Executor:
     db: Database
     queue: Queue
     runs: RunStore
-    graph: CompiledStateGraph
+    graph: CompiledStateGraph[RunState, RunContext, RunState, RunState]
 
     async def drive(self, run_id: str) -> None:
         """Drive a run until it ends, waits for a person, or is cancelled."""

@@ -22,33 +22,15 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 CHUNK = 1 << 20
 
 
-class ArtifactStore:
-    """The store below one directory. It is the agents' `Artifacts` port."""
+class Blobs:
+    """Bytes by their SHA-256 below one directory: the part of the store that workers write to."""
 
-    def __init__(self, db: Database, directory: Path) -> None:
-        self._db = db
+    def __init__(self, directory: Path) -> None:
         self._root = directory
 
     def path_of(self, digest: str) -> Path:
         """Return where the bytes with a digest are."""
         return self._root / digest[:2] / digest
-
-    async def put(self, run_id: str, name: str, data: bytes, media_type: str) -> str:
-        """Store bytes under a name in a run and return their SHA-256; the name's former bytes are replaced."""
-        digest, size = await asyncio.to_thread(self._write, data)
-        await self._name(run_id, name, (digest, size, media_type))
-        return digest
-
-    async def put_file(self, run_id: str, name: str, path: Path, media_type: str) -> str:
-        """Move a file into the store under a name in a run and return its SHA-256."""
-        digest, size = await asyncio.to_thread(self.adopt, path)
-        await self._name(run_id, name, (digest, size, media_type))
-        return digest
-
-    async def name(self, run_id: str, name: str, digest: str, media_type: str) -> None:
-        """Give a file that is in the store already (a worker put it there) a name in a run."""
-        size = (await asyncio.to_thread(self.path_of(digest).stat)).st_size
-        await self._name(run_id, name, (digest, size, media_type))
 
     def adopt(self, path: Path) -> tuple[str, int]:
         """Move a file into the store and return its SHA-256 and its size in bytes."""
@@ -62,12 +44,42 @@ class ArtifactStore:
         path.replace(target)
         return sha.hexdigest(), size
 
+
+class ArtifactStore:
+    """The store below one directory. It is the agents' `Artifacts` port."""
+
+    def __init__(self, db: Database, directory: Path) -> None:
+        self._db = db
+        self._root = directory
+        self._blobs = Blobs(directory)
+
+    def path_of(self, digest: str) -> Path:
+        """Return where the bytes with a digest are."""
+        return self._blobs.path_of(digest)
+
+    async def put(self, run_id: str, name: str, data: bytes, media_type: str) -> str:
+        """Store bytes under a name in a run and return their SHA-256; the name's former bytes are replaced."""
+        digest, size = await asyncio.to_thread(self._write, data)
+        await self._name(run_id, name, (digest, size, media_type))
+        return digest
+
+    async def put_file(self, run_id: str, name: str, path: Path, media_type: str) -> str:
+        """Move a file into the store under a name in a run and return its SHA-256."""
+        digest, size = await asyncio.to_thread(self._blobs.adopt, path)
+        await self._name(run_id, name, (digest, size, media_type))
+        return digest
+
+    async def name(self, run_id: str, name: str, digest: str, media_type: str) -> None:
+        """Give a file that is in the store already (a worker put it there) a name in a run."""
+        size = (await asyncio.to_thread(self.path_of(digest).stat)).st_size
+        await self._name(run_id, name, (digest, size, media_type))
+
     def _write(self, data: bytes) -> tuple[str, int]:
         self._root.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self._root)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        return self.adopt(Path(name))
+        return self._blobs.adopt(Path(name))
 
     async def _name(self, run_id: str, name: str, file: tuple[str, int, str]) -> None:
         if not NAME.fullmatch(name):

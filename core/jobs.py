@@ -17,6 +17,7 @@ from core.errors import JobFailedError, RunCancelledError
 from core.queue import Queue
 from core.splits import check_split
 from core.tables import jobs, runs
+from core.types.evaluation import EvaluationSummary
 from core.types.job import EmbedTexts, JobKind, JobPayload, JobResult, JobStatus
 from core.types.run import RunStatus
 
@@ -178,3 +179,14 @@ class JobStore:
         async with self._db.transaction() as tx:
             rows = await tx.execute(select(jobs.c.result).where(and_(*wanted)).order_by(jobs.c.finished_at))
             return [RESULT.validate_python(r) for r in rows.scalars()]
+
+    async def evaluations(self, run_id: str) -> Sequence[EvaluationSummary]:
+        """Return the finished evaluations of a run without their items, oldest first."""
+        parts = (jobs.c.result[name].label(name) for name in EvaluationSummary.model_fields)
+        query = (
+            select(*parts)
+            .where(jobs.c.run_id == run_id, jobs.c.status == JobStatus.SUCCEEDED, jobs.c.result.has_key("score"))
+            .order_by(jobs.c.finished_at)
+        )
+        async with self._db.transaction() as tx:
+            return [EvaluationSummary.model_validate(dict(r)) for r in (await tx.execute(query)).mappings()]

@@ -65,6 +65,13 @@ class JournalReader:
             rows = (await tx.execute(query)).mappings().all()
         return [Event.model_validate(dict(r)) for r in rows]
 
+    async def recent_events(self, run_id: str, limit: int) -> Sequence[Event]:
+        """Return the last events, newest first."""
+        query = select(events).where(events.c.run_id == run_id).order_by(events.c.id.desc()).limit(limit)
+        async with self._db.transaction() as tx:
+            rows = (await tx.execute(query)).mappings().all()
+        return [Event.model_validate(dict(r)) for r in rows]
+
     async def transcripts(self, run_id: str, after: int, limit: int) -> Sequence[StoredTranscript]:
         """Return transcripts after an id, oldest first."""
         query = (

@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address that the API listens on")
     port: int = Field(8321, ge=0, le=65535, description="port of the API; the next free one is taken when it is in use")
     token: SecretStr | None = Field(None, description="bearer token of the API; unset: made, kept and printed")
+    url: str | None = Field(None, description="API that the command line talks to; unset: the one started here")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
 
     deepseek_api_key: SecretStr | None = Field(
@@ -55,8 +56,8 @@ class Settings(BaseSettings):
     llm_usd_per_million_input: float = Field(0.28, ge=0, description="price of prompt tokens")
     llm_usd_per_million_output: float = Field(0.42, ge=0, description="price of completion tokens")
 
-    arxiv_url: str = Field("https://export.arxiv.org/api/query", description="arXiv Atom API")
-    semantic_scholar_url: str = Field("https://api.semanticscholar.org/graph/v1", description="Semantic Scholar Graph")
+    arxiv_url: str = Field("https://export.arxiv.org", description="arXiv")
+    semantic_scholar_url: str = Field("https://api.semanticscholar.org", description="Semantic Scholar")
     semantic_scholar_key: SecretStr | None = Field(None, description="Semantic Scholar key")
     openalex_url: str = Field("https://api.openalex.org", description="OpenAlex API")
     openalex_key: SecretStr | None = Field(None, description="OpenAlex key")

@@ -22,7 +22,7 @@ async def intake(_: RunState, runtime: Runtime[RunContext]) -> Command[Literal["
     context = runtime.context
     sow = context.sow
     await context.journal.event(
-        "run.started", sow.title, stage=Stage.INTAKE, kind=sow.kind, model=context.brain.model, seed=sow.seed
+        "run.started", sow.title, stage=Stage.INTAKE, task=sow.kind, model=context.brain.model, seed=sow.seed
     )
     return Command(goto="survey")
 

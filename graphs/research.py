@@ -25,7 +25,7 @@ STAGE_OF_NODE = {
 }
 
 
-def research_graph() -> StateGraph:
+def research_graph() -> StateGraph[RunState, RunContext, RunState, RunState]:
     """Return the uncompiled graph."""
     graph = StateGraph(RunState, context_schema=RunContext)
     for name in STAGE_OF_NODE:
@@ -36,6 +36,6 @@ def research_graph() -> StateGraph:
     return graph
 
 
-def compile_research(saver: BaseCheckpointSaver) -> CompiledStateGraph:
+def compile_research(saver: BaseCheckpointSaver) -> CompiledStateGraph[RunState, RunContext, RunState, RunState]:
     """Return the graph ready to run, with its checkpoints in `saver`."""
     return research_graph().compile(checkpointer=saver, name="research")

@@ -22,7 +22,8 @@ from core.settings import Settings
 from core.types.job import JobPayload, JobResult
 from core.types.run import Spent
 from worker.child import Child, Failure, Progress
-from worker.perform import device_name, make_perform
+from worker.perform import make_perform
+from worker.session import device_name
 
 TICK_S = 1.0
 

@@ -22,7 +22,7 @@ class MergePack:
 
     def applicability(self, sow: StatementOfWork, survey: Survey) -> Sequence[Applicability]:
         """Return one row a work, matched to a method of ours where there is one."""
-        return match_works(survey.works, DECLARATIONS)
+        return match_works(survey.works, list(DECLARATIONS.values()))
 
     def candidates(self, sow: StatementOfWork, rows: Sequence[Applicability]) -> Sequence[Candidate]:
         """Return base and experts, then the chosen methods."""

@@ -106,3 +106,16 @@ class Evaluation(Value):
     grader: str = ""
     engine: str = ""
     model_checksum: str = ""
+
+
+class EvaluationSummary(Value):
+    """An evaluation without its items: what lists show."""
+
+    id: str
+    candidate_id: str
+    benchmark: str
+    protocol: str
+    role: str
+    score: Score
+    cost: EvaluationCost = EvaluationCost()
+    engine: str = ""

@@ -37,9 +37,14 @@ class Payload(Value):
 
     version: Literal[1] = 1
 
+    @property
+    def digest(self) -> str:
+        """Return a hash of the content: the id of what comes out of it."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:24]
+
     def key(self, run_id: str) -> str:
         """Return the idempotency key in a run."""
-        return f"{run_id}:{hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:24]}"
+        return f"{run_id}:{self.digest}"
 
 
 class MergeEvaluate(Payload):

@@ -118,6 +118,11 @@ class OptimizationSpec(Value):
     coefficient_low: float = 0.0
     coefficient_high: float = 1.5
     finalists: int = Field(2, ge=1, le=20)
+    layer_groups: int | None = Field(
+        None, ge=0, le=8, description="groups × {attention, MLP} of weights an expert; 0: one weight; unset: by trials"
+    )
+    block_items: int = Field(20, ge=1, description="items of the first racing block; each next one is twice as large")
+    drop_error: float = Field(0.05, gt=0, lt=1, description="chance that a trial is dropped though it would win")
 
     @model_validator(mode="after")
     def _low_below_high(self) -> Self:

@@ -1,0 +1,146 @@
+"""The survey procedure (design: survey.md): search, lists and surveys, snowballing, screening, classes, code, coverage.
+
+Every work kept was returned by a source; a model only decides among those. What is asked goes through the sources'
+caches, so a run that is started again repeats no question that was answered.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agents.survey.code_links import link_code
+from agents.survey.coverage import estimate, hidden_list_recall
+from agents.survey.dedupe import Found
+from agents.survey.desk import Desk, Sources, Workbench
+from agents.survey.gather import CATALOGUE, Gatherer
+from agents.survey.harvest import harvest_lists, topical_surveys
+from agents.survey.judgement import assess_all, classify, screen
+from agents.survey.meaning import closeness
+from agents.survey.merging_taxonomy import MERGING, applies_to_merging
+from agents.survey.queries import as_context, grown, plan_question
+from agents.survey.screening import KEEP, Screener, Verdict, by_score
+from agents.survey.snowball import Snowball
+from agents.survey.taxonomy import Taxonomy, extend
+from agents.survey.topic import Topic, topic_of
+from core.types.run import Stage
+from core.types.sow import StatementOfWork
+from core.types.work import Coverage, Screening, Survey, Work
+
+SURVEYS = "surveys"
+_SHOWN_TITLES = 60
+_WORTH = 0.1
+_UNCERTAIN = 0.1
+
+
+async def survey(sow: StatementOfWork, sources: Sources, desk: Desk) -> Survey:
+    """Find, screen, classify and count the works on a SoW's topic."""
+    base = base_taxonomy(sow)
+    procedure = Procedure(sow, sources, desk, topic_of(sow, base.terms if base else ()), base)
+    await desk.journal.event("survey.started", f"Surveying: {', '.join(procedure.topic.labels)}", stage=Stage.SURVEY)
+    await procedure.gather()
+    return await procedure.conclude()
+
+
+def base_taxonomy(sow: StatementOfWork) -> Taxonomy | None:
+    """Return the built-in taxonomy of a SoW's topic, if there is one."""
+    merging = (sow.kind == "merge" and sow.models is not None) or applies_to_merging((sow.title, *sow.survey.include))
+    return MERGING if merging else None
+
+
+@dataclass
+class Procedure:
+    """One survey under way."""
+
+    sow: StatementOfWork
+    sources: Sources
+    desk: Desk
+    topic: Topic
+    base: Taxonomy | None
+    bench: Workbench = field(default_factory=Workbench)
+
+    def __post_init__(self) -> None:
+        self.screener = Screener(self.topic)
+        self.gatherer = Gatherer(self.bench, self.desk)
+        self.snowball = Snowball(self.gatherer, self.sources.citations)
+
+    async def gather(self) -> None:
+        """Search, harvest lists and surveys, grow queries, snowball."""
+        await self._search(await self._plan(self.topic.labels))
+        await harvest_lists(self.gatherer, self.sources, self.topic)
+        surveys = topical_surveys(self.bench.pool, self.topic, lambda w: self.screener.tokens_of(w)[0])
+        await self.snowball.expand(surveys, SURVEYS)
+        inside, outside = self._titles()
+        await self._search(await self._plan(grown(self.topic, inside, outside, self.desk.limits.grown_queries)))
+        reason = await self.snowball.roll(self._judge)
+        self.bench.stop_reason = self.bench.stop_reason or reason
+
+    async def conclude(self) -> Survey:
+        """Screen, classify, link code, estimate coverage and assess."""
+        pool, topic = self.bench.pool, self.topic
+        if self.desk.texts is not None:
+            self.screener.closeness = await closeness(self.desk.texts, pool, self.screener.judge(pool))
+        verdicts = await screen(self.desk, topic, pool, self.screener.judge(pool))
+        kept = by_score(pool, verdicts, lambda v: v.screening is Screening.KEPT)
+        borderline = by_score(pool, verdicts, lambda v: v.screening is Screening.BORDERLINE)
+        taxonomy = self._taxonomy(kept)
+        labels = await classify(self.desk, taxonomy, kept)
+        await link_code(self.gatherer, self.sources, kept)
+        works = [
+            found.work.evolve(
+                relevance=verdicts[found.key].score,
+                categories=tuple(labels[found.key].categories),
+                evidence=labels[found.key].evidence,
+            )
+            for found in kept
+        ]
+        used = {c for w in works for c in w.categories}
+        return Survey(
+            works=tuple(await assess_all(self.desk, works)),
+            borderline=tuple(_scored(f.work, verdicts[f.key]) for f in borderline),
+            dropped=len(pool) - len(kept) - len(borderline),
+            taxonomy={key: text for key, text in taxonomy.described().items() if key in used},
+            ledger=self.bench.ledger.rows({key: v.screening for key, v in verdicts.items()}),
+            coverage=self._coverage(kept, [v.score for v in verdicts.values() if v.screening is not Screening.KEPT]),
+            stop_reason=self.bench.stop_reason,
+            model_used=self.desk.brain.model,
+        )
+
+    async def _plan(self, policy: Sequence[str]) -> list[str]:
+        titles = self._titles()[0][:_SHOWN_TITLES]
+        context = as_context(f"{self.sow.title}. {self.sow.task}", titles)
+        asked = () if policy == self.topic.labels else self.topic.labels
+        plan = await self.desk.brain.decide(plan_question(self.topic, context, asked, policy))
+        queries = [*policy, *plan.queries] if not asked else [q for q in plan.queries if q not in asked]
+        return list(dict.fromkeys(queries))
+
+    async def _search(self, queries: Sequence[str]) -> None:
+        first = [s for s in self.sources.literature if s.name == CATALOGUE and not len(self.bench.pool)]
+        others = [s for s in self.sources.literature if s.name != CATALOGUE]
+        await self.gatherer.search_all([*first, *others], queries, self._worth_more)
+
+    def _worth_more(self, records: Sequence[Found]) -> bool:
+        """Tell whether enough of a page is in scope for the next page to be asked for."""
+        hits = sum(self.screener.promises(f.work) for f in records)
+        return hits >= _WORTH * len(records)
+
+    def _judge(self) -> tuple[Sequence[Found], Sequence[Found]]:
+        verdicts = self.screener.judge(self.bench.pool)
+        kept = by_score(self.bench.pool, verdicts, lambda v: v.screening is Screening.KEPT)
+        return kept, by_score(self.bench.pool, verdicts, lambda v: _UNCERTAIN <= v.score < KEEP)
+
+    def _titles(self) -> tuple[list[str], list[str]]:
+        verdicts = self.screener.judge(self.bench.pool)
+        inside = by_score(self.bench.pool, verdicts, lambda v: v.screening is Screening.KEPT)
+        outside = by_score(self.bench.pool, verdicts, lambda v: v.screening is not Screening.KEPT)
+        return [f.work.title for f in inside], [f.work.title for f in outside]
+
+    def _taxonomy(self, kept: Sequence[Found]) -> Taxonomy:
+        paths = [path for found in kept for paths in found.headings.values() for path in paths]
+        return extend(self.base, [*paths, *((c,) for found in kept for c in found.work.categories)])
+
+    def _coverage(self, kept: Sequence[Found], unkept: Sequence[float]) -> Coverage:
+        surveys = topical_surveys(kept, self.topic, lambda w: self.screener.tokens_of(w)[0])
+        return estimate([f.occasions for f in kept], unkept, hidden_list_recall(surveys, kept))
+
+
+def _scored(work: Work, verdict: Verdict) -> Work:
+    return work.evolve(relevance=verdict.score, evidence=verdict.reason)

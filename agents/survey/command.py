@@ -1,0 +1,36 @@
+"""What `research-agent survey SOW` does: run a survey and write its exports into a directory."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from agents.survey.agent import survey
+from agents.survey.desk import Desk, Sources
+from agents.survey.exports import to_bibtex, to_csl, to_csv
+from agents.survey.markdown import to_markdown
+from core.types.sow import StatementOfWork
+from core.types.work import Survey
+
+
+def render(found: Survey, title: str) -> Mapping[str, str]:
+    """Return every export of a survey by file name."""
+    return {
+        "survey.md": to_markdown(found, title),
+        "survey.bib": to_bibtex(found),
+        "survey.csv": to_csv(found),
+        "survey.csl.json": to_csl(found),
+        "survey.json": found.model_dump_json(indent=1),
+    }
+
+
+async def run_survey_command(sow: StatementOfWork, out_dir: Path, sources: Sources, desk: Desk) -> Survey:
+    """Survey a SoW's topic and write all exports into a directory, which is made if need be."""
+    found = await survey(sow, sources, desk)
+    await asyncio.to_thread(_write, out_dir, render(found, sow.title))
+    return found
+
+
+def _write(out_dir: Path, exports: Mapping[str, str]) -> None:
+    out_dir.mkdir(parents=True, exist_ok=True)
+    for name, text in exports.items():
+        (out_dir / name).write_text(text, encoding="utf-8")

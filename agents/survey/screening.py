@@ -1,0 +1,144 @@
+"""In scope or not, with the reason: rules first, then relevance from four kinds of evidence.
+
+Evidence: the work names the topic; lists and surveys of the topic name the work; in-scope works cite it or are cited by
+it more than chance would have it; its wording is that of known in-scope works. Each gives a probability-like weight and
+they combine as independent signs (noisy or). The weights are judgements, the same for every topic, fitted to no data.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from agents.survey.dedupe import Found, Pool
+from agents.survey.text import stems
+from agents.survey.topic import Topic
+from agents.survey.wording import NOTHING_LEARNED, Wording, learn
+from core.types.work import Screening, Work
+
+KEEP = 0.5
+BORDERLINE = 0.35
+_PASSES = 2
+_CORE = 0.75
+_ALIKE = 0.5
+_ENOUGH_REFERENCES = 5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The screening of one work: what, how sure, and why."""
+
+    screening: Screening
+    score: float
+    reason: str
+
+
+@dataclass
+class Screener:
+    """Judges the works of a pool; what it has kept and learned so far is where the next judgement starts."""
+
+    topic: Topic
+    wording: Wording = NOTHING_LEARNED
+    closeness: Mapping[str, float] = field(default_factory=dict)
+    _kept: set[str] = field(default_factory=set)
+    _tokens: dict[tuple[str, int], tuple[list[str], list[str]]] = field(default_factory=dict)
+
+    def judge(self, pool: Pool) -> dict[str, Verdict]:
+        """Return the verdict on every work of the pool, repeated as neighbors change."""
+        for _ in range(_PASSES):
+            kept = {record.key for record in map(pool.get, self._kept) if record is not None}
+            verdicts = {found.key: self._verdict(found, kept, pool) for found in pool}
+            self._kept = {key for key, v in verdicts.items() if v.screening is Screening.KEPT}
+            self._learn(pool, verdicts)
+        return verdicts
+
+    def tokens_of(self, work: Work) -> tuple[list[str], list[str]]:
+        """Return the stems of a work's title and of its abstract."""
+        memo = (work.key, len(work.title) + len(work.abstract))
+        if memo not in self._tokens:
+            self._tokens[memo] = (stems(work.title), stems(work.abstract))
+        return self._tokens[memo]
+
+    def promises(self, work: Work) -> bool:
+        """Return whether a work's own words speak for it, without looking at anything else."""
+        title, abstract = self.tokens_of(work)
+        return self.topic.directness([*title, *abstract]) > 0 or self.wording.score(title) >= _ALIKE
+
+    def _learn(self, pool: Pool, verdicts: Mapping[str, Verdict]) -> None:
+        core: list[list[str]] = []
+        rest: list[list[str]] = []
+        for found in pool:
+            title, _ = self.tokens_of(found.work)
+            (core if verdicts[found.key].score >= _CORE else rest).append(title)
+        self.wording = learn(core, rest)
+
+    def _verdict(self, found: Found, kept: set[str], pool: Pool) -> Verdict:
+        ruled_out = self._rule(found)
+        if ruled_out:
+            return Verdict(Screening.DROPPED, 0.0, ruled_out)
+        signs = self._signs(found, kept, pool)
+        doubt = 1.0
+        for weight, _ in signs:
+            doubt *= 1.0 - weight
+        score = round(1.0 - doubt, 4)
+        reason = "; ".join(why for weight, why in sorted(signs, reverse=True) if weight > 0.05)
+        return Verdict(decision(score), score, reason or "nothing ties it to the topic")
+
+    def _rule(self, found: Found) -> str | None:
+        work, topic = found.work, self.topic
+        title, abstract = self.tokens_of(work)
+        term = topic.excluded_by([*title, *abstract])
+        if term:
+            return f"holds the excluded term “{term}”"
+        if topic.years and work.year and not topic.years[0] <= work.year <= topic.years[1]:
+            return f"of {work.year}, outside {topic.years[0]}-{topic.years[1]}"
+        return None
+
+    def _signs(self, found: Found, kept: set[str], pool: Pool) -> list[tuple[float, str]]:
+        title, abstract = self.tokens_of(found.work)
+        signs = [
+            (0.9 * self.topic.directness(title), "its title names the topic"),
+            (0.55 * self.topic.directness(abstract), "its abstract names the topic"),
+            (0.45 * self.wording.score(title), "worded like in-scope works"),
+        ]
+        if found.declared:
+            signs.append((0.9, "the user's catalogue holds it"))
+        if found.headings:
+            signs.append((min(0.9, 0.6 + 0.15 * len(found.headings)), f"listed in {', '.join(sorted(found.headings))}"))
+        signs += _company(found, kept, pool)
+        near = self.closeness.get(found.key)
+        if near is not None:
+            signs.append((near, "close in meaning to in-scope works"))
+        return signs
+
+
+def _company(found: Found, kept: set[str], pool: Pool) -> list[tuple[float, str]]:
+    """Return what a work's references and citations say: famous works are cited by all topics, so shares count."""
+    citing = _kept_among(found.cited_by, kept, pool)
+    cited = _kept_among(found.cites, kept, pool)
+    signs = []
+    if citing:
+        share = citing / max(citing, found.work.citations or 0)
+        signs.append((min(0.85, 1.2 * share * citing / (citing + 2)), f"{citing} in-scope works cite it"))
+    if found.references_seen >= _ENOUGH_REFERENCES and cited > 1:
+        share = cited / found.references_seen
+        signs.append((min(0.85, 1.8 * share), f"{share:.0%} of its references are in scope"))
+    elif cited > 1:
+        signs.append((0.9 * (cited - 1) / (cited + 2), f"it cites {cited} in-scope works"))
+    return signs
+
+
+def _kept_among(keys: set[str], kept: set[str], pool: Pool) -> int:
+    records = (pool.get(key) for key in keys)
+    return len({r.key for r in records if r is not None and r.key in kept})
+
+
+def decision(score: float) -> Screening:
+    """Return what a score means."""
+    if score >= KEEP:
+        return Screening.KEPT
+    return Screening.BORDERLINE if score >= BORDERLINE else Screening.DROPPED
+
+
+def by_score(pool: Pool, verdicts: Mapping[str, Verdict], wanted: Callable[[Verdict], bool]) -> Sequence[Found]:
+    """Return the works whose verdict is wanted, the surest first."""
+    chosen = [f for f in pool if wanted(verdicts[f.key])]
+    return sorted(chosen, key=lambda f: (-verdicts[f.key].score, f.key))

@@ -1,0 +1,148 @@
+"""The leaderboard: candidates ranked by a weighted mean over benchmarks, with intervals, differences and tie groups.
+
+Per-item scores are used as they are stored (the unbiased pass@1); a benchmark of another metric contributes its score
+and its interval, and is compared item by item in the same way as the metric's own items allow (`item_scores`).
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+from scipy.special import comb
+
+from core.errors import InvalidInputError
+from core.statistics.bootstrap import Difference, paired_difference, score_interval
+from core.statistics.noise import NoiseFloor
+from core.statistics.strata import Stratum, weighted_mean
+from core.statistics.ties import tie_groups
+from core.types.candidate import Candidate, Leaderboard, Ranked
+from core.types.evaluation import Evaluation, ItemOutcome, Score
+from core.types.sow import Benchmark, Role
+
+METRIC = "weighted mean"
+_RESAMPLES = 1999
+
+
+def pass_at(samples: int, passed: int, k: int) -> float:
+    """Return the unbiased pass@k of one item: 1 − C(n−c, k)/C(n, k)."""
+    if k > samples:
+        raise InvalidInputError(f"pass@{k} needs {k} samples an item; there are {samples}.")
+    return 1.0 - float(comb(samples - passed, k) / comb(samples, k))
+
+
+def item_score(outcome: ItemOutcome, metric: str) -> float:
+    """Return one item's score under a benchmark's metric."""
+    if metric.startswith("pass@"):
+        return pass_at(len(outcome.samples), outcome.passed, int(metric[5:]))
+    return outcome.score
+
+
+def item_scores(evaluations: Sequence[Evaluation], metric: str) -> dict[str, float]:
+    """Return scores by item over evaluations of one candidate on one slice: blocks join, repeated seeds average."""
+    found: dict[str, list[float]] = {}
+    for evaluation in evaluations:
+        for outcome in evaluation.outcomes:
+            found.setdefault(outcome.item_id, []).append(item_score(outcome, metric))
+    return {item: sum(values) / len(values) for item, values in found.items()}
+
+
+def strata_of(
+    candidate_id: str, evaluations: Sequence[Evaluation], benchmarks: Sequence[Benchmark]
+) -> tuple[Stratum, ...] | None:
+    """Return a candidate's scores by benchmark, or None unless it was evaluated on every one."""
+    strata = []
+    for benchmark in benchmarks:
+        own = [e for e in evaluations if e.candidate_id == candidate_id and e.benchmark == benchmark.name]
+        scores = item_scores(own, benchmark.metric)
+        if not scores:
+            return None
+        strata.append(Stratum(scores, benchmark.weight))
+    return tuple(strata)
+
+
+def leaderboard(
+    role: Role | str,
+    candidates: Sequence[Candidate],
+    evaluations: Sequence[Evaluation],
+    benchmarks: Sequence[Benchmark],
+) -> Leaderboard:
+    """Rank candidates by their weighted mean over a role's benchmarks.
+
+    Candidates without an evaluation on every benchmark of the role, or with other items than most, are left out and
+    named in the note: a mean over other items is no rank. Equal scores are ordered by id, so ranks are repeatable.
+    """
+    role = Role(role)
+    slices = tuple(b for b in benchmarks if b.role is role)
+    own = tuple(e for e in evaluations if e.role == role.value and e.benchmark in {b.name for b in slices})
+    found = {c.id: strata_of(c.id, own, slices) for c in candidates} if slices else {}
+    complete = {key: strata for key, strata in found.items() if strata is not None}
+    usual = _usual_items(list(complete.values()))
+    scored = {key: strata for key, strata in complete.items() if _items(strata) == usual}
+    by_id = {c.id: c for c in candidates}
+    order = sorted(scored, key=lambda key: (-weighted_mean(scored[key]), key))
+    rows = _rows([by_id[key] for key in order], [scored[key] for key in order], own, slices)
+    missing = [c.name for c in candidates if c.id not in scored]
+    note = f"not ranked (evaluated on other items or not on all): {', '.join(missing)}" if missing and slices else ""
+    return Leaderboard(role=role.value, metric=METRIC, rows=rows, note=note)
+
+
+def with_noise_floor(board: Leaderboard, floor: NoiseFloor) -> Leaderboard:
+    """Return the leaderboard with its noise floor: the difference two runs of one candidate exceed in 5 % of cases."""
+    return board.evolve(noise_floor=float(floor.difference))
+
+
+def as_score(difference: Difference, metric: str = "difference") -> Score:
+    """Return a paired difference as a score value."""
+    return Score(metric=metric, value=difference.value, interval=difference.interval, items=difference.items)
+
+
+def _rows(
+    order: Sequence[Candidate],
+    scores: Sequence[tuple[Stratum, ...]],
+    evaluations: Sequence[Evaluation],
+    slices: Sequence[Benchmark],
+) -> tuple[Ranked, ...]:
+    @cache
+    def compare(first: int, second: int) -> Difference:
+        return paired_difference(scores[first], scores[second], resamples=_RESAMPLES)
+
+    groups = tie_groups(len(order), lambda i, j: compare(i, j).p_value)
+    rows = []
+    for index, candidate in enumerate(order):
+        own = [e for e in evaluations if e.candidate_id == candidate.id]
+        row = Ranked(
+            rank=index + 1,
+            tie_group=groups[index],
+            candidate=candidate,
+            score=_score(METRIC, scores[index]),
+            skills=_skills(scores[index], slices),
+            evaluation_ids=tuple(e.id for e in own),
+            difference=as_score(compare(index, 0)) if index else None,
+        )
+        rows.append(row)
+    return tuple(rows)
+
+
+def _score(metric: str, strata: Sequence[Stratum]) -> Score:
+    items = sum(len(s.scores) for s in strata)
+    interval = score_interval(strata, resamples=_RESAMPLES)
+    return Score(metric=metric, value=weighted_mean(strata), interval=interval, items=items)
+
+
+def _skills(strata: Sequence[Stratum], slices: Sequence[Benchmark]) -> dict[str, Score]:
+    columns: dict[str, list[tuple[Stratum, str]]] = {}
+    for stratum, benchmark in zip(strata, slices, strict=True):
+        columns.setdefault(benchmark.column, []).append((stratum, benchmark.metric))
+    return {
+        skill: _score(pairs[0][1] if len({m for _, m in pairs}) == 1 else METRIC, [s for s, _ in pairs])
+        for skill, pairs in columns.items()
+    }
+
+
+def _items(strata: Sequence[Stratum]) -> tuple[frozenset[str], ...]:
+    return tuple(frozenset(s.scores) for s in strata)
+
+
+def _usual_items(candidates: Sequence[tuple[Stratum, ...]]) -> tuple[frozenset[str], ...] | None:
+    """Return the items that the most candidates have; among equals the larger set."""
+    seen = [_items(strata) for strata in candidates]
+    return max(seen, key=lambda items: (seen.count(items), sum(map(len, items))), default=None)

@@ -1,0 +1,153 @@
+"""Kinds of task: what each asks of its SoW, and what a run of it will cost.
+
+Nothing outside a kind knows what it needs; `task_kind` finds it by the SoW's `kind`. This is the side that every
+process shares: it validates and forecasts, reads no file, asks no service. What a kind can try is in agents/tasks.
+"""
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from core.errors import InvalidInputError, Problem
+from core.merging import Kind, Need
+from core.merging_table import DECLARATIONS
+from core.types.forecast import Forecast, Slice, forecast_slices
+from core.types.sow import Benchmark, Role, StatementOfWork
+
+# Methods that a recipe alone is enough for: what `all` comes to when the survey finds a work for each of them.
+METHODS_IN_ALL = sum(d.runnable and d.kind is Kind.WEIGHTS and d.needs == {Need.WEIGHTS} for d in DECLARATIONS.values())
+
+
+class TaskKind(Protocol):
+    """What the rest of the system asks of a kind of task."""
+
+    @property
+    def name(self) -> str:
+        """Return the SoW's `kind`."""
+        ...
+
+    def problems(self, sow: StatementOfWork) -> tuple[Problem, ...]:
+        """Return what makes this SoW impossible to run."""
+        ...
+
+    def warnings(self, sow: StatementOfWork) -> tuple[str, ...]:
+        """Return what a reader of the result will miss."""
+        ...
+
+    def forecast(self, sow: StatementOfWork) -> Forecast:
+        """Return what a run will compute, before anything is computed."""
+        ...
+
+
+def _problem(path: str, given: object, allowed: str, message: str) -> Problem:
+    return Problem(path=path, given=given, allowed=allowed, message=message)
+
+
+@dataclass(frozen=True)
+class MergeKind:
+    """LLM merging: a base and experts become one model that is better on the benchmarks."""
+
+    name: str = "merge"
+
+    def problems(self, sow: StatementOfWork) -> tuple[Problem, ...]:
+        """Return what makes this SoW impossible to run."""
+        return tuple(self._problems(sow))
+
+    def _problems(self, sow: StatementOfWork) -> Iterator[Problem]:
+        if sow.models is None:
+            yield _problem("models", None, "base and experts", "A task of kind merge needs models to merge.")
+        if not sow.benchmarks_of(Role.SCREEN):
+            roles = sorted({b.role.value for b in sow.benchmarks})
+            yield _problem(
+                "benchmarks", f"roles: {', '.join(roles) or 'none'}", "at least one with role: screen",
+                "Methods are compared on benchmarks with role screen; there is none.",
+            )  # fmt: skip
+        if sow.optimization.trials > 0 and not sow.benchmarks_of(Role.SEARCH):
+            yield _problem(
+                "optimization.trials", sow.optimization.trials, "0, or a benchmark with role: search",
+                "A search needs a slice of its own, or it would look at the items that judge it.",
+            )  # fmt: skip
+        for number, name in enumerate(() if sow.experiments.methods == "all" else sow.experiments.methods):
+            if name not in DECLARATIONS:
+                close = difflib.get_close_matches(name, DECLARATIONS, 1)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                allowed = ", ".join(sorted(DECLARATIONS))
+                path = f"experiments.methods[{number}]"
+                yield _problem(path, name, allowed, f"There is no such merging method.{hint}")
+        if sow.evaluation is not None:
+            yield _problem("evaluation", "given", "nothing", "A task of kind merge is scored by its benchmarks.")
+
+    def warnings(self, sow: StatementOfWork) -> tuple[str, ...]:
+        """Return what a reader of the result will miss."""
+        if sow.benchmarks_of(Role.CONFIRM):
+            return ()
+        return ("No benchmark has role confirm: the report will say that the best method is not confirmed.",)
+
+    def forecast(self, sow: StatementOfWork) -> Forecast:
+        """Return what a run will compute: baselines and methods on screen slices, trials, then finalists."""
+        experts = len(sow.models.experts) if sow.models else 0
+        listed = sow.experiments.methods
+        methods = METHODS_IN_ALL if listed == "all" else len(listed)
+        trials = sow.optimization.trials
+        if sow.budget.trials is not None:
+            trials = min(trials, sow.budget.trials)
+        finalists = sow.optimization.finalists + 1
+        times = {
+            Role.SCREEN: 1 + experts + methods + sow.experiments.noise_seeds,
+            Role.SHOW: 1 + finalists,
+            Role.SEARCH: trials,
+            Role.CONFIRM: 1 + finalists,
+        }
+        notes = (f"'all' is taken as {METHODS_IN_ALL} methods; the survey may name fewer.",)
+        return forecast_slices([_slice(b, times[b.role]) for b in sow.benchmarks], notes if listed == "all" else ())
+
+
+def _slice(benchmark: Benchmark, times: int) -> Slice:
+    return Slice(
+        name=benchmark.name,
+        role=benchmark.role.value,
+        evaluations=times,
+        items=benchmark.limit,
+        samples=benchmark.sampling.n_samples,
+    )
+
+
+@dataclass(frozen=True)
+class CommandKind:
+    """Any task: the SoW names the command that scores a candidate's directory."""
+
+    name: str = "command"
+
+    def problems(self, sow: StatementOfWork) -> tuple[Problem, ...]:
+        """Return what makes this SoW impossible to run."""
+        return tuple(self._problems(sow))
+
+    def _problems(self, sow: StatementOfWork) -> Iterator[Problem]:
+        if sow.evaluation is None:
+            yield _problem("evaluation", None, "command, metric, …", "A task of kind command needs its evaluation.")
+        if sow.models is not None:
+            yield _problem("models", "given", "nothing", "Models to merge belong to a task of kind merge.")
+
+    def warnings(self, sow: StatementOfWork) -> tuple[str, ...]:
+        """Return what a reader of the result will miss."""
+        if sow.evaluation is not None and not sow.evaluation.candidates and not sow.experiments.reproduce:
+            return ("evaluation.candidates is empty and experiments.reproduce is off: there is nothing to score.",)
+        return ()
+
+    def forecast(self, sow: StatementOfWork) -> Forecast:
+        """Return what a run will compute: one evaluation a candidate."""
+        count = len(sow.evaluation.candidates) if sow.evaluation else 0
+        note = "The command's own duration is not known; its time limit bounds it."
+        return forecast_slices([Slice(name="command", role="screen", evaluations=count, items=1, samples=0)], (note,))
+
+
+TASK_KINDS: dict[str, TaskKind] = {p.name: p for p in (MergeKind(), CommandKind())}
+
+
+def task_kind(kind: str) -> TaskKind:
+    """Return what a kind asks; raise InvalidInputError when there is none."""
+    found = TASK_KINDS.get(kind)
+    if found is None:
+        raise InvalidInputError(f"There is no task of kind {kind!r}.", fix=f"Use one of {', '.join(TASK_KINDS)}.")
+    return found

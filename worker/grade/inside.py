@@ -1,0 +1,168 @@
+"""The process inside the sandbox: a warm interpreter that forks once per job.
+
+The server holds imported modules and one socket, never a solution, a test or an expected output: the forked child
+reads its job from a file descriptor, limits itself, installs the system call filter, runs, and writes frames to a pipe.
+The server reports how the child ended and whether it left files behind; it kills the child when told to.
+
+Does not protect itself from a child by trust, but by the kernel: no /proc, no debugging (it is not dumpable), no
+signals to others and no new processes (the filter). It does not judge anything.
+"""
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import marshal
+import math
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from worker.grade.jobs import JOBS, Frames
+from worker.grade.wire import decode
+
+WARM = """abc array bisect calendar cmath collections copy dataclasses datetime decimal enum fractions functools hashlib
+heapq itertools json math numbers operator queue random re statistics string sys textwrap threading time typing
+unicodedata numpy"""
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
+_SECCOMP_MODE_FILTER = 2
+
+
+def _run_job(fds: list[int], confine: Callable[[], None]) -> NoReturn:
+    job_fd, calls_fd, result_fd = fds
+    status = 1
+    try:
+        job = marshal.loads(_read_all(job_fd))  # noqa: S302 - sent by the grader
+        data = _read_all(calls_fd)
+        calls = decode(data) if job["tagged"] else marshal.loads(data)  # noqa: S302 - sent by the grader
+        os.close(job_fd)
+        os.close(calls_fd)
+        frames = Frames(result_fd)
+        _limit(job)
+        confine()
+        JOBS[job["kind"]](job, calls, frames)
+        frames.flush()
+        status = 0
+    except BaseException:  # noqa: BLE001
+        status = 70  # whatever happened, this process ends here and says so by its status
+    os._exit(status)
+
+
+def _limit(job: dict[str, Any]) -> None:
+    cpu = math.ceil(job["cpu_s"])
+    limits = {
+        resource.RLIMIT_CPU: (cpu, cpu + 1),
+        resource.RLIMIT_DATA: (job["memory_bytes"],) * 2,
+        resource.RLIMIT_AS: (2 * job["memory_bytes"],) * 2,
+        resource.RLIMIT_FSIZE: (job["file_bytes"],) * 2,
+        resource.RLIMIT_NOFILE: (64, 64),
+        resource.RLIMIT_CORE: (0, 0),
+    }
+    for which, wanted in limits.items():
+        most = resource.getrlimit(which)[1]
+        bounded = wanted if most == resource.RLIM_INFINITY else tuple(min(value, most) for value in wanted)
+        resource.setrlimit(which, bounded)  # type: ignore[arg-type]
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    if job["first_limit"]:
+        signal.setitimer(signal.ITIMER_PROF, job["first_limit"])
+
+
+def _read_all(fd: int) -> bytes:
+    size = os.fstat(fd).st_size
+    data = bytearray()
+    while len(data) < size:
+        data += os.pread(fd, size - len(data), len(data))
+    return bytes(data)
+
+
+# --- the server ----------------------------------------------------------------------------------------------
+
+
+class _FilterProgram(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
+
+
+def _prctl(option: int, value: Any, more: Any = 0) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, more, 0, 0):
+        raise OSError(ctypes.get_errno(), f"prctl {option} failed")
+
+
+def _confinement(steps: bytes) -> Callable[[], None]:
+    program = _FilterProgram(len(steps) // 8, steps)
+
+    def confine() -> None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program))
+
+    return confine
+
+
+def serve(control: socket.socket, scratch: str) -> None:
+    """Fork a child per job until the other side closes the socket."""
+    control.send(b"ready")
+    confine = _confinement(control.recv(65536))
+    while True:
+        message, fds, _, _ = socket.recv_fds(control, 16, 3)
+        if not message:
+            return
+        if message == b"run" and len(fds) == 3:
+            pid = os.fork()
+            if pid == 0:
+                control.close()
+                _run_job(fds, confine)
+            for fd in fds:
+                os.close(fd)
+            status, usage = _wait(pid, control)
+            code = os.waitstatus_to_exitcode(status)
+            left = any(Path(scratch).iterdir())
+            cpu = usage.ru_utime + usage.ru_stime
+            control.send(marshal.dumps((code, cpu, usage.ru_maxrss, left)))
+
+
+def _wait(pid: int, control: socket.socket) -> tuple[int, resource.struct_rusage]:
+    with _pidfd(pid) as child:
+        poll = select.poll()
+        poll.register(child, select.POLLIN)
+        poll.register(control, select.POLLIN)
+        while not any(fd == child for fd, _ in poll.poll()):
+            if control.recv(16) in {b"kill", b""}:
+                os.kill(pid, signal.SIGKILL)
+                break
+    _, status, usage = os.wait4(pid, 0)
+    return status, usage
+
+
+@contextlib.contextmanager
+def _pidfd(pid: int) -> Iterator[int]:
+    fd = os.pidfd_open(pid)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def main(address: str, scratch: str) -> None:
+    """Connect to the grader (an inherited descriptor's number, or a socket's path), warm up and serve."""
+    if address.isdigit():
+        control = socket.socket(fileno=int(address))
+    else:
+        control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        control.connect(address)
+    for name in WARM.split():
+        importlib.import_module(name)
+    os.chdir(scratch)
+    _prctl(_PR_SET_DUMPABLE, 0)
+    sys.argv[:] = [""]
+    gc.collect()
+    gc.freeze()
+    with control:
+        serve(control, scratch)
+    os._exit(0)

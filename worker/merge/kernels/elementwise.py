@@ -1,0 +1,107 @@
+"""Element-wise merges, chunk by chunk in fp32 (fp64 for fp64 inputs), written straight into the target.
+
+A chunk and its few temporaries stay in the cache, so that memory sees each input once and the output once. On a GPU
+with Triton the same rules run as one kernel a tensor (`worker.merge.kernels.fused`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from worker.merge.kernels import fused
+
+Tensor = torch.Tensor
+_CPU_CHUNK = 1 << 17
+_GPU_CHUNK = 1 << 24
+
+
+def working_dtype(tensor: Tensor) -> torch.dtype:
+    """Return the dtype to compute in."""
+    return torch.float64 if tensor.dtype is torch.float64 else torch.float32
+
+
+def chunks(tensor: Tensor) -> Iterator[slice]:
+    """Return slices of the flat tensor that fit the cache."""
+    size = _GPU_CHUNK if tensor.is_cuda else _CPU_CHUNK
+    return (slice(i, min(i + size, tensor.numel())) for i in range(0, tensor.numel(), size))
+
+
+def weighted_sum_into(out: Tensor, inputs: Sequence[Tensor], weights: Sequence[float], divisor: float = 1.0) -> None:
+    """Write Σ wᵢ·xᵢ / divisor."""
+    if fused.usable(out, inputs):
+        return fused.weighted_sum(out, inputs, [w / divisor for w in weights])
+    dtype, target = working_dtype(inputs[0]), out.view(-1)
+    flat = [x.reshape(-1) for x in inputs]
+    for part in chunks(out):
+        total = torch.zeros(part.stop - part.start, dtype=dtype, device=out.device)
+        for x, weight in zip(flat, weights, strict=True):
+            total.add_(x[part].to(dtype), alpha=weight)
+        target[part] = total.div_(divisor) if divisor != 1.0 else total
+    return None
+
+
+def add_deltas_into(
+    out: Tensor,
+    base: Tensor,
+    experts: Sequence[Tensor],
+    weights: Sequence[float],
+    masks: Sequence[Tensor] | None = None,
+) -> None:
+    """Write base + Σ wᵢ·mᵢ·(xᵢ - base); experts that are the base itself, and zero weights, cost nothing."""
+    live = [i for i, x in enumerate(experts) if x is not base and weights[i] != 0.0]
+    experts, weights = [experts[i] for i in live], [weights[i] for i in live]
+    masks = [masks[i] for i in live] if masks is not None else None
+    if not live:
+        out.copy_(base)
+        return None
+    if fused.usable(out, [base, *experts]):
+        return fused.add_deltas(out, base, experts, weights, masks)
+    dtype, target, origin = working_dtype(base), out.view(-1), base.reshape(-1)
+    flat = [x.reshape(-1) for x in experts]
+    for part in chunks(out):
+        start = origin[part].to(dtype)
+        mixed = torch.zeros_like(start)
+        for i, x in enumerate(flat):
+            delta = (x[part].to(dtype) - start).mul_(weights[i])
+            mixed.add_(delta if masks is None else delta.mul_(masks[i].view(-1)[part]))
+        target[part] = mixed.add_(start)
+    return None
+
+
+Keep = Callable[[int, Tensor, slice], Tensor]
+
+
+def elect_into(
+    out: Tensor, base: Tensor, experts: Sequence[Tensor], weights: Sequence[float], options: tuple[Keep, float, bool]
+) -> None:
+    """Write base + scale · (signed consensus of the kept, weighted deltas): TIES' elect and merge.
+
+    `options` are: which entries of an expert's delta to keep (expert, delta chunk, its place), the scale, and whether
+    to divide by the weights of the agreeing experts (disjoint mean) or not (disjoint sum).
+    """
+    keep, scale, mean = options
+    dtype, target, origin = working_dtype(base), out.view(-1), base.reshape(-1)
+    flat = [x.reshape(-1) for x in experts]
+    for part in chunks(out):
+        start = origin[part].to(dtype)
+        deltas = []
+        for i, x in enumerate(flat):
+            delta = x[part].to(dtype) - start  # not in place: `to` gives the input itself where dtypes agree
+            deltas.append(delta.mul_(keep(i, delta, part)).mul_(weights[i]))
+        mixed = elect(deltas, weights, mean=mean)
+        target[part] = mixed.mul_(scale).add_(start) if scale != 1.0 else mixed.add_(start)
+
+
+def elect(deltas: Sequence[Tensor], weights: Sequence[float], *, mean: bool) -> Tensor:
+    """Return the sum (or weighted mean) of the deltas that agree with the sign of their sum (TIES, eq. 2-3)."""
+    total = deltas[0].clone()
+    for delta in deltas[1:]:
+        total.add_(delta)
+    positive = total >= 0
+    mixed, divisor = torch.zeros_like(total), torch.zeros_like(total)
+    for delta, weight in zip(deltas, weights, strict=True):
+        agrees = torch.where(positive, delta > 0, delta < 0)
+        mixed.add_(delta * agrees)
+        if mean:
+            divisor.add_(agrees, alpha=weight)
+    return mixed.div_(divisor.masked_fill_(divisor == 0, 1)) if mean else mixed

@@ -1,0 +1,22 @@
+"""Seeded masks that depend on the seed, the tensor and the expert, and on nothing else.
+
+A mask is the same in whatever order tensors are computed, so one recipe gives one model; it is the same between
+machines of one device type, not between CPU and GPU (their generators differ).
+"""
+
+import hashlib
+
+import torch
+
+
+def mix_seed(*parts: object) -> int:
+    """Return a 63-bit seed from any printable parts, stable between processes."""
+    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def keep_mask(like: torch.Tensor, density: float, seed: int) -> torch.Tensor:
+    """Return a boolean mask of the tensor's shape, true with probability `density`."""
+    generator = torch.Generator(device=like.device).manual_seed(seed)
+    mask = torch.empty(like.shape, dtype=torch.bool, device=like.device)
+    return mask.bernoulli_(density, generator=generator)

@@ -1,0 +1,83 @@
+"""TIES as mergekit computes it (arXiv 2306.01708): each tensor trimmed by itself, exactly k entries kept.
+
+Where more entries equal the threshold than may be kept (common in bf16, whose differences lie on a coarse grid),
+mergekit keeps those that an unstable sort happens to put first. To give the very same tensors this method then sorts
+as mergekit does, which is slow; `ra_ties` with `scope: tensor` keeps all equal entries and never sorts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from worker.merge.kernels.elementwise import elect_into, working_dtype
+from worker.merge.kernels.select import Threshold, exact_threshold, keeper
+from worker.merge.method import MergeMethod, ignored, per_expert, shared
+
+KEEP_ALL = Threshold(-1.0)
+KEEP_NONE = Threshold(float("inf"))
+
+
+def tensor_threshold(base: torch.Tensor, expert: torch.Tensor, density: float) -> Threshold:
+    """Return the threshold that keeps the `density` largest entries of one task vector's tensor, at least one."""
+    if density >= 1:
+        return KEEP_ALL
+    if density <= 0 or expert is base:
+        return KEEP_NONE
+    keep = max(1, int(density * base.numel()))
+    if base.dtype is torch.float64:
+        ordered = (expert - base).abs().reshape(-1).sort(descending=True).values
+        value = ordered[keep - 1].item()
+        ties = keep - int((ordered > value).sum())
+        return Threshold(value, ties, ambiguous=int((ordered == value).sum()) > ties)
+    return exact_threshold(lambda: iter([(base, expert)]), keep)
+
+
+@dataclass(frozen=True)
+class TiesSettings:
+    """Per expert: weight and share to keep; λ, and whether agreeing entries are averaged or summed."""
+
+    weight: Sequence[float]
+    density: Sequence[float]
+    scale: float = 1.0
+    normalize: bool = True
+
+
+def ties_into(out: torch.Tensor, base: torch.Tensor, experts: Sequence[torch.Tensor], settings: TiesSettings) -> None:
+    """Trim each tensor to its largest entries, elect signs, merge those that agree."""
+    if not any(settings.weight):
+        out.copy_(base)
+        return
+    thresholds = [
+        tensor_threshold(base, x, d) if w else KEEP_NONE
+        for x, d, w in zip(experts, settings.density, settings.weight, strict=True)
+    ]
+    sorted_masks = {i: largest(base, experts[i], settings.density[i]) for i, t in enumerate(thresholds) if t.ambiguous}
+    by_threshold = keeper(thresholds)
+
+    def keep(expert: int, delta: torch.Tensor, part: slice) -> torch.Tensor:
+        mask = sorted_masks.get(expert)
+        return by_threshold(expert, delta, part) if mask is None else mask[part]
+
+    elect_into(out, base, experts, settings.weight, (keep, settings.scale, settings.normalize))
+
+
+def largest(base: torch.Tensor, expert: torch.Tensor, density: float) -> torch.Tensor:
+    """Return the flat mask of the largest entries in the order of torch's own sort, as mergekit takes them."""
+    dtype = working_dtype(base)
+    magnitude = (expert.to(dtype) - base.to(dtype)).abs().reshape(-1)
+    order = torch.argsort(magnitude.float() if magnitude.device.type == "cpu" else magnitude, descending=True)
+    mask = torch.zeros(len(order), dtype=torch.bool, device=base.device)
+    mask[order[: max(1, int(density * len(order)))]] = True
+    return mask
+
+
+METHOD = MergeMethod(
+    "ties",
+    into=ties_into,
+    settings=TiesSettings,
+    parameters=(
+        per_expert("weight"), per_expert("density", 1.0), shared("lambda", 1.0), shared("normalize", True, bool),
+        ignored("int8_mask"),
+    ),
+)  # fmt: skip

@@ -1,0 +1,139 @@
+"""Models kept warm between jobs: an expert bank and the resident model that every candidate is merged into.
+
+One set of models at a time; a job with others replaces it. Nothing is written to disk.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from core.errors import InvalidInputError
+from core.settings import Settings
+from core.types.recipe import Recipe
+from core.types.sow import ModelRef as SowModel
+from core.types.sow import Models
+from worker.evaluate import Grader
+from worker.generate.port import Engine, EngineOptions
+from worker.generate.registry import load_engine
+from worker.grade.limits import Options
+from worker.grade.pool import GradePool
+from worker.grade.problems import CodeProblem
+from worker.grade.reference import Mode
+from worker.merge.apply import merge_into
+from worker.merge.bank import BASE, ExpertBank, ModelRef
+from worker.models import ModelFiles
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A candidate in the model: what it took to put it there and a checksum of all weights."""
+
+    recipe: str
+    checksum: str
+    merge_s: float
+
+
+class Session:
+    """Models, engine and graders of one worker's child process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loaded: tuple[str, str] | None = None
+        self._bank: ExpertBank | None = None
+        self._engine: Engine | None = None
+        self._resident: Resident | None = None
+        torch.set_num_threads(settings.cpu_threads)
+
+    def load(self, models: Models, root: str) -> float:
+        """Make the models of a task resident; return the seconds it took (about none when they were)."""
+        wanted = (models.model_dump_json(), root)
+        if self._loaded == wanted:
+            return 0.0
+        started = time.perf_counter()
+        self._drop()
+        files = ModelFiles(self._settings, root)
+        base = _reference(files, models.base)
+        experts = {e.name: _reference(files, e) for e in models.experts}
+        self._bank = ExpertBank.load(base, experts, device=self.device)
+        if models.max_parameters is not None and self._bank.parameters > models.max_parameters:
+            raise InvalidInputError(
+                f"The base has {self._bank.parameters:,} parameters, more than max_parameters {models.max_parameters:,}."
+            )
+        self._engine = load_engine(self._settings.engine, base.path, EngineOptions(device=str(self.device)))
+        self._loaded = wanted
+        return time.perf_counter() - started
+
+    def _drop(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+        self._bank = self._engine = self._resident = self._loaded = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    @property
+    def device(self) -> torch.device:
+        """Return the device that the settings choose."""
+        return torch.device(device_name(self._settings.device))
+
+    @property
+    def engine(self) -> Engine:
+        """Return the engine of the loaded models."""
+        if self._engine is None:
+            raise TypeError("no models are loaded")
+        return self._engine
+
+    @property
+    def bank(self) -> ExpertBank:
+        """Return the expert bank of the loaded models."""
+        if self._bank is None:
+            raise TypeError("no models are loaded")
+        return self._bank
+
+    def put(self, recipe: Recipe, base_name: str) -> Resident:
+        """Merge a recipe into the resident model, unless it is there already."""
+        if self._resident is not None and self._resident.recipe == recipe.digest:
+            return Resident(recipe.digest, self._resident.checksum, 0.0)
+        self._resident = None
+        report = merge_into(self.engine.model, self.bank, bank_recipe(recipe, base_name))
+        self.engine.weights_changed()
+        self._resident = Resident(recipe.digest, report.checksum, report.seconds)
+        return self._resident
+
+    def open_grader(self, problems: Sequence[CodeProblem], mode: Mode) -> AbstractContextManager[Grader]:
+        """Return a grading pool in the tier that the settings name."""
+        options = Options(cache_dir=self._settings.cache_dir / "grading")
+        return GradePool(problems, mode, self._settings.grader_tier, self._settings.cpu_threads, options)  # type: ignore[arg-type]
+
+
+def _reference(files: ModelFiles, model: SowModel) -> ModelRef:
+    adapter = files.adapter(model)
+    return ModelRef(str(files.checkpoint(model)), str(adapter) if adapter else None)
+
+
+def bank_recipe(recipe: Recipe, base_name: str) -> Recipe:
+    """Return the recipe with the bank's name for the base in place of the SoW's."""
+    if base_name == BASE:
+        return recipe
+    config = dict(recipe.config)
+    if config.get("base_model") == base_name:
+        config["base_model"] = BASE
+    config["models"] = [
+        {**entry, "model": BASE} if entry.get("model") == base_name else entry for entry in config.get("models", ())
+    ]
+    return Recipe(method=recipe.method, config=config)
+
+
+def device_name(wanted: str) -> str:
+    """Return a torch device's name; `auto` is the first GPU where there is one."""
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def resolve_path(root: str, name: str) -> Path:
+    """Return a path of the SoW, relative ones from its folder."""
+    return (Path(root) / name).resolve()
