@@ -14,7 +14,7 @@ from core.ports import Jobs
 from core.splits import TRIAL_PREFIX, check_stage
 from core.statistics.binomial import holm
 from core.statistics.bootstrap import Difference, paired_difference
-from core.statistics.strata import Scores, weighted_mean
+from core.statistics.strata import weighted_mean
 from core.types.candidate import Candidate, CandidateKind, Leaderboard
 from core.types.evaluation import Evaluation
 from core.types.job import MergeEvaluate

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 from pydantic import Field
 
-from agents.sandbox.port import GATEWAY_PORT, WORKSPACE, Exit, Output, Sandbox, SandboxLostError
+from agents.sandbox.port import GATEWAY_PORT, WORKSPACE, Exit, Output, Sandbox, SandboxLostError, place
 from core.ports import Journal
 from core.types.base import Value
 from core.types.run import Stage
@@ -82,6 +82,9 @@ async def agent_server(sandbox: Sandbox, *, python: str = "python") -> AsyncIter
     """Run the agent server in a sandbox and give a client of it; raise SandboxLostError when it does not come up."""
     for folder in ("task", ".agent"):
         (sandbox.workspace / folder).mkdir(exist_ok=True)
+    # A killed server leaves its claim on the conversation; that no other runs is what our own lease is for.
+    claim = f".agent/conversations/{uuid.UUID(conversation_id(sandbox)).hex}/owner_lease.json"
+    place(sandbox.workspace, claim).unlink(missing_ok=True)
     log: list[str] = []
     server = asyncio.create_task(_serve(sandbox, python, log))
     key = _derived(sandbox, "session")
@@ -116,6 +119,15 @@ async def converse(
         ended = Ended.TIME
     await talk.store_events()
     return Conversed(ended=ended, message=talk.last_words, events=talk.events)
+
+
+class OpenHandsDriver:
+    """Lets OpenHands do a job in a sandbox."""
+
+    async def work(self, sandbox: Sandbox, job: Job, journal: Journal, stop: asyncio.Event) -> Conversed:
+        """Run the agent server for as long as the conversation takes."""
+        async with agent_server(sandbox) as client:
+            return await converse(client, sandbox, job, journal, stop)
 
 
 class _Conversation:

@@ -17,12 +17,12 @@ from agents.gateway import Gateway, Grant
 from agents.provider import LlmSettings
 from agents.sandbox.bubblewrap import BubblewrapTier
 from agents.sandbox.openhands import AGENT_PORT, Ended, Job, agent_server, converse, sandbox_token
-from agents.sandbox.port import Limits, Sandbox, SandboxSpec, download, run
+from agents.sandbox.port import Limits, Sandbox, SandboxSpec, download
 from agents.sandbox.smoke import HelloWorldModel, smoke
 from app.gateway import serving
 from tests.conftest import ROOT
 from tests.fakes.journal import MemoryJournal
-from tests.fakes.openai_server import FakeOpenAI, Script, text, tool_call
+from tests.fakes.openai_server import FakeOpenAI, Script, tool_call
 
 pytestmark = pytest.mark.slow
 AGENT_PYTHON = ROOT / ".state" / "agent-server" / "bin" / "python"
@@ -155,4 +155,3 @@ async def main():
 
 asyncio.run(main())
 """
-_ = (run, text)
