@@ -106,6 +106,11 @@ class BubblewrapSandbox:
         return self._folder / "workspace"
 
     @property
+    def private(self) -> Path:
+        """Return the folder beside it that is not mounted."""
+        return self._folder / "agent"
+
+    @property
     def agent_socket(self) -> Path:
         """Return the socket that leads to the server inside."""
         return self._relay.agent_socket

@@ -128,6 +128,11 @@ class Sandbox(Protocol):
         ...
 
     @property
+    def private(self) -> Path:
+        """Return a folder of ours beside the workspace, as lasting, that can't be seen inside."""
+        ...
+
+    @property
     def agent_socket(self) -> Path:
         """Return a Unix socket on this machine that leads to `agent_port` inside."""
         ...
