@@ -1,4 +1,4 @@
-"""One reproduction: a work's task goes into a sandbox, an agent works on it, and its submission comes out or is refused.
+"""One reproduction: a work's task goes into a sandbox, an agent works on it, its submission comes out or is refused.
 
 Every ending is a value with its reason: a work keeps its row whatever its agent did. Nothing the agent says about its
 success is used; the service evaluates what was accepted.

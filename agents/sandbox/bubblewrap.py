@@ -9,7 +9,6 @@ GPU, and commands of one sandbox don't see each other's processes.
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -125,7 +124,6 @@ class BubblewrapSandbox:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={},
-            preexec_fn=self._confine,
             start_new_session=True,
         )
         held = Owner.of(process.pid)
@@ -172,19 +170,11 @@ class BubblewrapSandbox:
         if self._folder.is_dir():
             self._leases.take(held)
 
-    def _confine(self) -> None:
-        """Set what the kernel limits per process; runs in the child before bubblewrap."""
-        limits = self.spec.limits
-        cpus = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, cpus[: max(1, round(limits.cpus))])
-        data, size = limits.memory_mb * 2**20, limits.disk_mb * 2**20
-        resource.setrlimit(resource.RLIMIT_DATA, (data, data))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
     def _command(self, command: Sequence[str], environment: Mapping[str, str]) -> list[str]:
         spec = self.spec
-        bridge = [str(self._python), "-I", BRIDGE]
+        limits = spec.limits
+        bridge = [str(self._python), "-I", BRIDGE, "--cpus", str(max(1, round(limits.cpus)))]
+        bridge += ["--memory-mb", str(limits.memory_mb), "--disk-mb", str(limits.disk_mb)]
         if spec.gateway is not None:
             bridge += ["--gateway", str(GATEWAY_PORT)]
         if spec.agent_port is not None:
