@@ -134,14 +134,15 @@ async def sample_run(db: Database, queue: Queue, artifacts: ArtifactStore, sow: 
 
 
 async def _survey(records: RunRecords, run_id: str) -> None:
+    authors = ("A. Author", "B. Author", "C. Author", "D. Author")
+    code = Repository(url="https://code.example/r", licence="MIT")
+    found = [("TIES-Merging", "https://arxiv.org/abs/2306.01708"), (HOSTILE, "javascript:alert(3)")]
     works = tuple(
         Work(
-            key=f"arxiv:230{n}.0001", title=title, authors=("A. Author", "B. Author", "C. Author", "D. Author"),
-            year=2020 + n, categories=("weights",), url=url, repositories=(Repository(url="https://code.example/r", licence="MIT"),),
+            key=f"arxiv:230{n}.0001", title=title, authors=authors, year=2020 + n, categories=("weights",), url=url,
+            repositories=(code,),
         )
-        for n, (title, url) in enumerate(
-            [("TIES-Merging", "https://arxiv.org/abs/2306.01708"), (HOSTILE, "javascript:alert(3)")]
-        )
+        for n, (title, url) in enumerate(found)
     )  # fmt: skip
     survey = Survey(
         works=works,
