@@ -61,7 +61,7 @@ class Session:
         self._bank = ExpertBank.load(base, experts, device=self.device)
         if models.max_parameters is not None and self._bank.parameters > models.max_parameters:
             raise InvalidInputError(
-                f"The base has {self._bank.parameters:,} parameters, more than max_parameters {models.max_parameters:,}."
+                f"The base has {self._bank.parameters:,} parameters; max_parameters is {models.max_parameters:,}."
             )
         self._engine = load_engine(self._settings.engine, base.path, EngineOptions(device=str(self.device)))
         self._loaded = wanted

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from core.errors import InvalidInputError, Problem
-from worker.merge.bank import BASE, ExpertBank
+from worker.merge.bank import ExpertBank
 from worker.merge.method import MergeMethod, Scope
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
@@ -144,7 +144,7 @@ def _unknown(path: str, settings: Mapping[str, Any], method: MergeMethod) -> lis
 def _input_problems(method: MergeMethod, inputs: tuple[str, ...], base: str | None) -> list[Problem]:
     if method.base == "required" and base is None:
         return [_problem("base_model", "the base", f"{method.name} needs base_model.")]
-    experts = len([n for n in inputs if n != BASE or method.base is None])
+    experts = len([n for n in inputs if n != base or method.base is None])
     if not method.declaration.accepts(experts):
         least, most = method.declaration.experts
         message = f"{method.name} takes {least} to {most or 'any number of'} experts, not {experts}."
