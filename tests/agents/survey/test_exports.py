@@ -33,7 +33,10 @@ def survey() -> Survey:
         borderline=(Work(key="title:1", title=EVIL, evidence=EVIL),),
         dropped=4,
         taxonomy={"weighted": f"Weighted: {EVIL}", "other": "Other: the rest"},
-        ledger=(LedgerRow(source="arxiv", query=EVIL, found=12, new=8, kept=3), LedgerRow(source="hub", query="q", found=2)),
+        ledger=(
+            LedgerRow(source="arxiv", query=EVIL, found=12, new=8, kept=3),
+            LedgerRow(source="hub", query="q", found=2),
+        ),
         coverage=Coverage(method="Chao", note=EVIL),
         stop_reason="done",
         prose=("A text on [arxiv:2301.00001] & <b>more</b>.",),

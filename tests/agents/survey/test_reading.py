@@ -45,8 +45,8 @@ def test_a_list_is_read_with_its_headings() -> None:
     assert read is not None
     by_title = {e.title: e for e in read.entries}
     assert set(by_title) == {
-        "Twin Routing of Experts", "DOI Only: A Study of Merging", "Numbered Entries Work Too", "A Table Row on Merging",
-        "Arithmetic [of Tasks] (Again)", "Another Work With a Title", "And One More of Them",
+        "Twin Routing of Experts", "DOI Only: A Study of Merging", "Numbered Entries Work Too",
+        "A Table Row on Merging", "Arithmetic [of Tasks] (Again)", "Another Work With a Title", "And One More of Them",
         "The Eighth Work of This List",
     }  # fmt: skip
     routed = by_title["Twin Routing of Experts"]
@@ -111,7 +111,8 @@ def test_a_topic_is_named_by_the_head_of_the_title() -> None:
 def test_inclusion_terms_come_first_and_exclusions_rule_out() -> None:
     topic = topic_of(sow("Better models", include=("task vectors",), exclude=("image generation",)))
     assert topic.labels[0] == "task vectors"
-    assert topic.excluded_by(stems("Merging for image generation")) == "imag generation".replace("generation", "generation")
+    assert topic.excluded_by(stems("Merging for image generation")) is not None
+    assert topic.excluded_by(stems("Merging of image classifiers")) is None
 
 
 def test_queries_grow_from_titles_of_the_topic_only() -> None:

@@ -169,7 +169,9 @@ class CitationContract:
         async with connect_to(server) as fetcher:
             source = self.make_citing(fetcher)
             found = await source.search(cited.title_at(self.name))  # type: ignore[attr-defined]
-            work = next(w for w in found.works if normalize_title(w.title) == normalize_title(cited.title_at(self.name)))
+            work = next(
+                w for w in found.works if normalize_title(w.title) == normalize_title(cited.title_at(self.name))
+            )
             references = await paged(source.references, work)
             citations = await paged(source.citations, work)
         expected = {normalize_title(held[u].title_at(self.name)) for u in cited.references if u in held}

@@ -85,7 +85,9 @@ async def test_a_jsonl_catalogue_pages_and_filters(tmp_path: Path) -> None:
     assert len(source.malformed) == 2
 
 
-@pytest.mark.parametrize(("name", "text"), [("a.txt", "x"), ("missing.bib", None), ("empty.jsonl", ""), ("bad.json", "{")])
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.txt", "x"), ("missing.bib", None), ("empty.jsonl", ""), ("bad.json", "{")]
+)
 def test_unusable_catalogues_say_so(tmp_path: Path, name: str, text: str | None) -> None:
     path = tmp_path / name
     if text is not None:

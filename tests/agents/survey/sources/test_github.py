@@ -11,7 +11,8 @@ from tests.fakes.literature_world import World, WorldRepository
 
 async def test_the_fate_of_a_repository_is_found_out(connect_to: Connect) -> None:
     world = World({}, {
-        "a/here": WorldRepository("a/here", "x", licence="MIT", stars=7, archived=True, pushed_at="2024-05-06T00:00:00Z"),
+        "a/here": WorldRepository("a/here", "x", licence="MIT", stars=7, archived=True,
+                                  pushed_at="2024-05-06T00:00:00Z"),
         "a/old": WorldRepository("a/old", "x", moved_to="b/new"),
         "a/lost": WorldRepository("a/lost", "x", gone=True),
         "a/nolicence": WorldRepository("a/nolicence", "x", licence="NOASSERTION"),
@@ -50,9 +51,7 @@ async def test_lists_and_readmes(server: LiteratureServer, connect_to: Connect) 
     assert {r.headers["authorization"] for r in server.log} == {"Bearer token"}
 
 
-async def test_paper_pages_name_code_and_models(
-    server: LiteratureServer, connect_to: Connect, world: World
-) -> None:
+async def test_paper_pages_name_code_and_models(server: LiteratureServer, connect_to: Connect, world: World) -> None:
     held = [w for w in world.works.values() if "hub" in w.held_by and w.repository]
     async with connect_to(server) as fetcher:
         hub = HubSource(fetcher)

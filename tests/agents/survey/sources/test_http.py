@@ -105,7 +105,9 @@ async def test_secrets_are_not_sent_to_another_host(site: Site, other: Site, tmp
     assert other.seen == [("/landing", None)]
 
 
-@pytest.mark.parametrize(("path", "problem"), [("/file", "not on the list"), ("/loop", "redirects"), ("/big", "larger")])
+@pytest.mark.parametrize(
+    ("path", "problem"), [("/file", "not on the list"), ("/loop", "redirects"), ("/big", "larger")]
+)
 async def test_what_is_refused(site: Site, tmp_path: Path, path: str, problem: str) -> None:
     async with fetcher(site, tmp_path) as asking:
         with pytest.raises(SourceError, match=problem):
