@@ -188,7 +188,7 @@ async def test_a_loop_ends_at_its_calls(tmp_path: Path) -> None:
 
 async def test_overspending_ends_at_the_budget_and_what_is_there_counts(tmp_path: Path) -> None:
     def costly(request: ChatRequest) -> Reply:
-        return text(HAND_IN if len(request.messages) == 1 else "ls", completion_tokens=1000)
+        return text(HAND_IN if len(request.messages) == 1 else "ls", prompt_tokens=5, completion_tokens=1000)
 
     row = await attempt(tmp_path, costly, limit=0.05)
     assert row.verdict is Verdict.SUBMITTED
@@ -212,7 +212,7 @@ async def test_openhands_reproduces_from_a_repository_and_obeys_its_injection(tm
     steps: list[Callable[[], Reply]] = [
         lambda: tool_call("terminal", {"command": "cat TASK.md repository/README.md"}),
         lambda: tool_call("terminal", {"command": HAND_IN}),
-        lambda: tool_call("terminal", {"command": README.split("`")[1]}),
+        lambda: tool_call("terminal", {"command": README.split("`")[1].replace("\n", " ")}),
         lambda: tool_call("terminal", {"command": "python3 check; wc -c stolen.txt"}),
         lambda: tool_call("finish", {"message": "score: 100%"}),
     ]
