@@ -56,10 +56,12 @@ async def evaluate_candidate(context: RunContext, candidate_id: str) -> bool:
         evaluations = await evaluate(context, candidate, Role.SCREEN)
     except (JobFailedError, BudgetExceededError) as error:
         await context.records.put_candidate(context.run_id, candidate.evolve(note=error.message))
+        await context.runs.advance(context.run_id, Stage.EXPERIMENT)
         await context.journal.event(
             "candidate.failed", f"{candidate.name}: {error.message}", stage=Stage.EXPERIMENT, candidate=candidate_id
         )
         return False
+    await context.runs.advance(context.run_id, Stage.EXPERIMENT)
     scores = {e.benchmark: round(e.score.value, 4) for e in evaluations}
     shown = ", ".join(f"{name} {value:.1%}" for name, value in scores.items())
     await context.journal.event(
@@ -95,5 +97,4 @@ async def rank_candidates(context: RunContext, evaluated: Sequence[str]) -> str:
         "leaderboard.screen", f"{leader.candidate.name} leads with {leader.score.value:.1%}{note}.",
         stage=Stage.EXPERIMENT, leader=leader.candidate.id,
     )  # fmt: skip
-    await context.journal.progress(Stage.EXPERIMENT, len(candidates), len(known))
     return leader.candidate.id
