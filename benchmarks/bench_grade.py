@@ -104,7 +104,7 @@ def evalplus(data: Path, samples: Sequence[Sample]) -> tuple[float, dict[int, tu
         (home / "samples.jsonl").write_text("".join(lines))
         environment = {**os.environ, "HUMANEVAL_OVERRIDE_PATH": str(home / "problems.jsonl"), "XDG_CACHE_HOME": name}
         script = Path(__file__).with_name("evalplus_run.py")
-        line = [evalplus_python(), script, home / "samples.jsonl", str(CORES), str(Limits().per_input_s)]
+        line = [str(evalplus_python()), str(script), str(home / "samples.jsonl"), str(CORES), str(Limits().per_input_s)]
         with (home / "log").open("w") as log:
             done = subprocess.run(line, check=False, env=environment, stdout=log, stderr=log)
         if done.returncode:
