@@ -246,15 +246,16 @@ KILLED = """
 import asyncio, sys
 from pathlib import Path
 from agents.survey.agent import survey
+from agents.survey.desk import Limits
 from agents.survey.sources.connect import connect
 from agents.survey.sources.disk_cache import DirectoryCache
 from agents.survey.sources.http import Fetcher, RequestBudget
 from tests.agents.survey.conftest import settings_for
-from tests.agents.survey.test_agent import ALL, SOW, desk
+from tests.agents.survey.test_agent import SOW, desk
 
 async def main(url, cache):
     async with Fetcher(settings_for(url), DirectoryCache(Path(cache)), RequestBudget(5000)) as fetcher:
-        found = await survey(SOW, connect(ALL, fetcher), desk())
+        found = await survey(SOW, connect(("arxiv", "semantic_scholar"), fetcher), desk(limits=Limits(rounds=2)))
     print(len(found.works))
 
 asyncio.run(main(*sys.argv[1:]))
@@ -266,7 +267,7 @@ def test_a_killed_survey_goes_on_without_asking_twice(world: World, tmp_path: Pa
         command = [sys.executable, "-c", KILLED, server.url, str(tmp_path / "cache")]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         first = subprocess.Popen(command, cwd=ROOT, env=environment)
-        while len(server.log) < 40:
+        while len(server.log) < 30:
             time.sleep(0.005)
         first.send_signal(signal.SIGKILL)
         first.wait()
