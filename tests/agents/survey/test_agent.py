@@ -268,12 +268,15 @@ def test_a_killed_survey_goes_on_without_asking_twice(world: World, tmp_path: Pa
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         first = subprocess.Popen(command, cwd=ROOT, env=environment)
         while len(server.log) < 30:
+            assert first.poll() is None, "the survey ended before it could be killed"
             time.sleep(0.005)
         first.send_signal(signal.SIGKILL)
         first.wait()
         time.sleep(0.2)
         before = len(server.log)
-        again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        again = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=200
+        )
         asked_twice = [q for q, times in server.answered().items() if times > 1]
         # What was on its way when the process died was never answered to it and may be asked again.
         in_flight = {f"{r.source} {r.question}" for r in server.log[before - Limits().concurrency : before]}
