@@ -10,7 +10,7 @@ _METHODS = (
     ("Routing-based Merging Methods", "Dynamic routing of experts in {}"),
     ("Post-calibration based Methods", "Representation surgery after {}"),
 )
-_DOMAINS = ("vision", "speech", "code", "math", "retrieval", "medicine", "robotics", "translation", "dialogue", "graphs")
+_DOMAINS = ("vision", "speech", "code", "math", "retrieval", "medicine", "robotics", "translation", "dialog", "graphs")
 _OTHER = ("Client selection", "Secure aggregation", "Byzantine defense", "Personalization", "Gradient compression")
 
 

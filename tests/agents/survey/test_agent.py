@@ -246,15 +246,16 @@ KILLED = """
 import asyncio, sys
 from pathlib import Path
 from agents.survey.agent import survey
+from agents.survey.desk import Limits
 from agents.survey.sources.connect import connect
 from agents.survey.sources.disk_cache import DirectoryCache
 from agents.survey.sources.http import Fetcher, RequestBudget
 from tests.agents.survey.conftest import settings_for
-from tests.agents.survey.test_agent import ALL, SOW, desk
+from tests.agents.survey.test_agent import SOW, desk
 
 async def main(url, cache):
     async with Fetcher(settings_for(url), DirectoryCache(Path(cache)), RequestBudget(5000)) as fetcher:
-        found = await survey(SOW, connect(ALL, fetcher), desk())
+        found = await survey(SOW, connect(("arxiv", "semantic_scholar"), fetcher), desk(limits=Limits(rounds=2)))
     print(len(found.works))
 
 asyncio.run(main(*sys.argv[1:]))
@@ -266,13 +267,16 @@ def test_a_killed_survey_goes_on_without_asking_twice(world: World, tmp_path: Pa
         command = [sys.executable, "-c", KILLED, server.url, str(tmp_path / "cache")]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         first = subprocess.Popen(command, cwd=ROOT, env=environment)
-        while len(server.log) < 40:
+        while len(server.log) < 30:
+            assert first.poll() is None, "the survey ended before it could be killed"
             time.sleep(0.005)
         first.send_signal(signal.SIGKILL)
         first.wait()
         time.sleep(0.2)
         before = len(server.log)
-        again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        again = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=200
+        )
         asked_twice = [q for q, times in server.answered().items() if times > 1]
         # What was on its way when the process died was never answered to it and may be asked again.
         in_flight = {f"{r.source} {r.question}" for r in server.log[before - Limits().concurrency : before]}
