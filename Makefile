@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint format lock clean
 .PHONY: help setup run test bench-generate lint format lock clean
+.PHONY: help setup run test lint format lock clean sandbox-env sandbox-image sandbox-lock
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -54,6 +55,20 @@ bench-generate: $(READY) ## compare our generation with plain generate at batch 
 lock: ## resolve pyproject.toml into requirements.lock anew
 	@$(UV) pip compile -q --universal --python-version 3.12 pyproject.toml --all-extras --group dev --generate-hashes \
 	  --no-emit-index-url --custom-compile-command "make lock" -o requirements.lock
+
+SANDBOX_ENV := .state/agent-server
+BASE_IMAGE := python:3.12-slim
+
+sandbox-env: $(READY) ## install OpenHands' agent server for bubblewrap sandboxes (about 650 MB)
+	@[ -x $(SANDBOX_ENV)/bin/python ] || $(UV) venv -q --python "$$($(BIN)/python -c 'import sys; print(sys.base_prefix)')/bin/python3" $(SANDBOX_ENV)
+	@$(UV) pip install -q --compile-bytecode --python $(SANDBOX_ENV)/bin/python --require-hashes -r docker/agent-server.lock
+
+sandbox-image: ## build the image of docker sandboxes (BASE_IMAGE=… to build from another)
+	@docker build -t research-agent-openhands -f docker/openhands.Dockerfile --build-arg BASE_IMAGE=$(BASE_IMAGE) .
+
+sandbox-lock: ## resolve the agent server's environment into docker/agent-server.lock anew
+	@$(UV) pip compile -q --universal --python-version 3.12 --group agent-server --generate-hashes \
+	  --no-emit-index-url --custom-compile-command "make sandbox-lock" -o docker/agent-server.lock
 
 clean: ## remove the environment and the state (runs, database, artifacts)
 	@rm -rf $(VENV) .uv .state .mypy_cache .pytest_cache .ruff_cache

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -116,7 +116,7 @@ class BubblewrapSandbox:
 
     async def stream(
         self, command: Sequence[str], *, seconds: float | None = None, environment: Mapping[str, str] | None = None
-    ) -> AsyncIterator[Output | Exit]:
+    ) -> AsyncGenerator[Output | Exit]:
         """Run a command in namespaces of its own and yield what it says, then how it ended."""
         process = await asyncio.create_subprocess_exec(
             *self._command(command, environment or {}),
@@ -144,7 +144,8 @@ class BubblewrapSandbox:
         finally:
             watch.cancel()
             _kill(process.pid)
-            await process.wait()
+            # Reads what is left, or the pipes would stay open.
+            await process.communicate()
             self._hold(self._running - {held})
 
     async def kill(self) -> None:

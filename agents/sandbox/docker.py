@@ -10,10 +10,11 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from docker.client import DockerClient
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.types import DeviceRequest
@@ -168,7 +169,7 @@ class DockerSandbox:
 
     async def stream(
         self, command: Sequence[str], *, seconds: float | None = None, environment: Mapping[str, str] | None = None
-    ) -> AsyncIterator[Output | Exit]:
+    ) -> AsyncGenerator[Output | Exit]:
         """Run a command in the container and yield what it says, then how it ended."""
         mark = uuid.uuid4().hex
         inside = {"HOME": WORKSPACE, "LANG": "C.UTF-8", **self.spec.environment, **(environment or {}), MARK: mark}
@@ -193,7 +194,8 @@ class DockerSandbox:
             await self._end(mark)
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+            # Reads what is left, or the pipes would stay open.
+            await process.communicate()
 
     async def kill(self) -> None:
         """Kill everything in the container, and start it anew: the next command finds the same workspace."""
@@ -227,15 +229,23 @@ class DockerSandbox:
 
     async def _exit(self, code: int) -> Exit:
         if code == KILLED:
-            return Exit(code=None, ending=await asyncio.to_thread(self._why_killed))
+            return Exit(code=None, ending=await self._why_killed())
         return Exit(code=code)
 
-    def _why_killed(self) -> Ending:
-        with contextlib.suppress(DockerException):
-            self._container.reload()
-            if self._container.attrs["State"].get("OOMKilled"):
-                return Ending.MEMORY
-        return Ending.KILLED
+    async def _why_killed(self) -> Ending:
+        """Return MEMORY where the container's control group has killed for it: the engine knows of its init only."""
+        files = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
+        said = await self._ask("sh", "-c", f"cat {' '.join(files)} 2>/dev/null")
+        kills = [line.split()[1] for line in said.splitlines() if line.startswith("oom_kill ")]
+        return Ending.MEMORY if any(int(k) for k in kills) else Ending.KILLED
+
+    async def _ask(self, *command: str) -> str:
+        asked = await asyncio.create_subprocess_exec(
+            CLIENT, "exec", str(self._container.id), *command,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, env=_engine_environment(),
+        )  # fmt: skip
+        out, _ = await asked.communicate()
+        return out.decode(errors="replace")
 
     async def _end(self, mark: str) -> None:
         """Kill what a command has started, found by its mark in the environment: exec has no kill of its own."""
@@ -247,11 +257,7 @@ class DockerSandbox:
             "            os.kill(int(path.split('/')[2]), 9)\n"
             "    except OSError: pass\n"
         )
-        killer = await asyncio.create_subprocess_exec(
-            CLIENT, "exec", str(self._container.id), "python3", "-I", "-c", script,
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, env=_engine_environment(),
-        )  # fmt: skip
-        await killer.wait()
+        await self._ask("python3", "-I", "-c", script)
 
     def _restart(self) -> None:
         self._quietly(self._container.kill)

@@ -11,7 +11,7 @@ import json
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 from pydantic import Field
 
-from agents.sandbox.port import GATEWAY_PORT, WORKSPACE, Exit, Output, Sandbox, SandboxLostError, place
+from agents.sandbox.port import GATEWAY_PORT, WORKSPACE, Exit, Sandbox, SandboxLostError, place
 from core.ports import Journal
 from core.types.base import Value
 from core.types.run import Stage
@@ -29,7 +29,7 @@ TASK_FOLDER = f"{WORKSPACE}/task"
 STATE_FOLDER = f"{WORKSPACE}/.agent"
 TOOLS = ("terminal", "file_editor")
 POLL_S = 0.3
-START_S = 180.0
+START_S = 300.0
 LOG_CHARACTERS = 20_000
 QUIET = frozenset({"ConversationStateUpdateEvent", "SystemPromptEvent", "StreamingDeltaEvent"})
 MAX_EVENT_CHARACTERS = 60_000
@@ -254,12 +254,12 @@ async def _serve(sandbox: Sandbox, python: str, log: list[str]) -> Exit | None:
         "HOME": STATE_FOLDER,
     }
     start = f"cd {STATE_FOLDER} && exec {python} -m openhands.agent_server --host 127.0.0.1 --port {AGENT_PORT}"
-    async for piece in sandbox.stream(["sh", "-c", start], environment=environment):
-        if isinstance(piece, Output):
+    async with aclosing(sandbox.stream(["sh", "-c", start], environment=environment)) as stream:
+        async for piece in stream:
+            if isinstance(piece, Exit):
+                return piece
             log.append(piece.text)
             del log[: max(0, len(log) - 200)]
-        else:
-            return piece
     return None
 
 
