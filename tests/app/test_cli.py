@@ -59,7 +59,7 @@ async def test_what_can_be_read(api: Api, sampled: Sampled, tmp_path: Path) -> N
 async def test_submit_and_follow_to_the_end(api: Api, tmp_path: Path) -> None:
     (tmp_path / "sow.yaml").write_text(COMMAND_SOW)
     following = asyncio.create_task(cli(api, tmp_path, "submit", "sow.yaml", "--follow"))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         while not (items := (await api.http.get("/v1/runs")).json()["items"]):
             await asyncio.sleep(0.1)
     run_id = items[0]["id"]

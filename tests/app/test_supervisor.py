@@ -51,7 +51,7 @@ def _pid(file: Path) -> int:
 
 
 async def pid_in(file: Path, other_than: int = 0) -> int:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         while (pid := _pid(file)) in {0, other_than}:
             await asyncio.sleep(0.02)
     return pid
@@ -76,7 +76,7 @@ async def test_one_that_can_not_live_is_given_up_with_its_last_words(
     monkeypatch.setattr(supervising, "FIRST_PAUSE_S", 0.01)
     keeper.start(program("raise SystemExit('no room to live')"))
     with pytest.raises(OperatorError, match="no room to live"):
-        await asyncio.wait_for(keeper.watch(), 60)
+        await asyncio.wait_for(keeper.watch(), 240)
     assert len(said) == supervising.QUICK_DEATHS - 1
 
 
@@ -89,7 +89,7 @@ async def test_stopping_ends_the_whole_group(
     family = [leader, *leader.children()]
     assert len(family) == 2
     await keeper.stop()
-    gone, alive = await asyncio.to_thread(psutil.wait_procs, family, 5)
+    gone, alive = await asyncio.to_thread(psutil.wait_procs, family, 60)
     assert (len(gone), alive) == (2, [])
 
 
@@ -108,7 +108,7 @@ async def test_no_process_outlives_a_killed_parent(program: Callable[[str], Prog
     child = psutil.Process(await pid_in(tmp_path / "pid"))
     parent.kill()
     await parent.wait()
-    _, alive = await asyncio.to_thread(psutil.wait_procs, [child], 10)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, [child], 60)
     assert alive == []
 
 

@@ -34,7 +34,7 @@ async def test_up_serves_and_leaves_nothing_behind(tmp_path: Path) -> None:
         process = await start(state, port)
         assert process.stdout is not None
         said = ""
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(240):
             while "Logs:" not in said:
                 line = (await process.stdout.readline()).decode()
                 assert line, said
@@ -53,8 +53,8 @@ async def test_up_serves_and_leaves_nothing_behind(tmp_path: Path) -> None:
     out, _ = await second.communicate()
     assert (second.returncode, b"running already" in out) == (0, True)
     process.send_signal(signal.SIGTERM)
-    rest, _ = await asyncio.wait_for(process.communicate(), 60)
+    rest, _ = await asyncio.wait_for(process.communicate(), 120)
     assert process.returncode == 0, rest.decode()
-    _, alive = await asyncio.to_thread(psutil.wait_procs, family, 5)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, family, 60)
     assert alive == []
     assert not (state / "url").exists()
