@@ -1,9 +1,11 @@
 # Two commands are enough: `make run` and `make test`. `make help` lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format lock clean
+.PHONY: help setup run test lint format lock clean sandbox-env sandbox-image sandbox-lock \
+  bench-grade bench-generate bench-merge bench-survey bench-optimize bench-statistics
 .PHONY: help setup run test bench-generate lint format lock clean
-.PHONY: help setup run test lint format lock clean sandbox-env sandbox-image sandbox-lock
+.PHONY: help setup run test lint format lock clean sandbox-env sandbox-image sandbox-lock \
+  bench-grade bench-generate bench-merge bench-survey bench-optimize bench-statistics sandbox-env sandbox-image sandbox-lock
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -49,9 +51,6 @@ lint: $(READY) ## check style, types and the architecture
 format: $(READY) ## format the code
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
 
-bench-generate: $(READY) ## compare our generation with plain generate at batch 10
-	@$(BIN)/python -m benchmarks.bench_generate
-
 lock: ## resolve pyproject.toml into requirements.lock anew
 	@$(UV) pip compile -q --universal --python-version 3.12 pyproject.toml --all-extras --group dev --generate-hashes \
 	  --no-emit-index-url --custom-compile-command "make lock" -o requirements.lock
@@ -73,15 +72,23 @@ sandbox-lock: ## resolve the agent server's environment into docker/agent-server
 clean: ## remove the environment and the state (runs, database, artifacts)
 	@rm -rf $(VENV) .uv .state .mypy_cache .pytest_cache .ruff_cache
 
-.PHONY: bench-merge
-bench-merge: ## time every merging method (CPU: against mergekit's command line; GPU: at Gemma-2-9B size)
-	python benchmarks/bench_merge.py
-
-.PHONY: bench-grade
-bench-grade: $(READY) ## compare the grader with EvalPlus 0.3.1; DATA names the folder of the benchmark files
-	@$(BIN)/python -m benchmarks.bench_grade --data $(or $(DATA),../shared/data)
+# Measurements: each ends with one JSON line (or one a method) and names its machine. DATA and LITERATURE name the folders
+# of benchmark files and reading lists.
+DATA ?= ../shared/data
 LITERATURE ?= ../shared/literature
-.PHONY: bench-survey
+
+bench-grade: $(READY) ## compare the grader with EvalPlus 0.3.1
+	@$(BIN)/python -m benchmarks.bench_grade --data $(DATA)
+
+bench-generate: $(READY) ## compare our generation with plain generate at batch 10
+	@$(BIN)/python -m benchmarks.bench_generate
+
+bench-merge: $(READY) ## time every merging method (CPU: against mergekit's command line; GPU: at Gemma-2-9B size)
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_merge.py
+
 bench-survey: $(READY) ## measure the survey agent on a world of reading lists
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_survey.py --topic "model merging" \
 	  --world $(LITERATURE)/model_merging.jsonl $(LITERATURE)/federated_learning.jsonl
+
+bench-statistics: $(READY) ## simulate coverage and error rates of the statistics
+	@$(BIN)/python -m benchmarks.bench_statistics

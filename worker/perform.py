@@ -17,8 +17,8 @@ from worker.child import Report
 from worker.embed import MODEL, embed
 from worker.evaluate import Plan, Progress, evaluate
 from worker.merge.export import export
-from worker.protocols.registry import find_protocol
 from worker.protocols.item import Item
+from worker.protocols.registry import find_protocol
 from worker.session import Session, bank_recipe
 
 
