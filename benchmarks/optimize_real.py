@@ -29,7 +29,7 @@ SCREENED = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 
 
 class RealEvaluator(Protocol):
-    """Scores merges by task arithmetic with one coefficient an expert. The same question may be answered from a cache."""
+    """Scores merges by task arithmetic with one coefficient an expert; answers may come from a cache."""
 
     models: Models
 

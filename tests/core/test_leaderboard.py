@@ -43,7 +43,8 @@ def test_pass_at_k_is_the_unbiased_estimator() -> None:
 
 def test_weights_of_the_benchmarks_decide_the_rank() -> None:
     found = [
-        evaluation("a", "code", 80), evaluation("a", "math", 10), evaluation("b", "code", 40), evaluation("b", "math", 90)
+        evaluation("a", "code", 80), evaluation("a", "math", 10),
+        evaluation("b", "code", 40), evaluation("b", "math", 90),
     ]  # fmt: skip
     board = leaderboard(Role.SCREEN, [candidate("b"), candidate("a")], found, [CODE, MATH])
     assert [r.candidate.id for r in board.rows] == ["a", "b"]

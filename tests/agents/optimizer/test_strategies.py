@@ -7,7 +7,7 @@ import pytest
 
 from agents.decision import PolicyBrain
 from agents.optimizer.bandit import choose_arm, gains
-from agents.optimizer.gaussian_process import next_point, smoothed, trust_width
+from agents.optimizer.gaussian_process import NARROWEST, WIDEST, Trials, fitted, smoothed
 from agents.optimizer.optuna_study import OptunaStudy, StudySettings
 from agents.optimizer.proposer import PointAnswer, Proposer
 from agents.optimizer.space import Point, SearchSpace
@@ -29,28 +29,44 @@ def surface(points: np.ndarray) -> np.ndarray:
     return 1 - ((points - 0.6) ** 2).sum(axis=1)
 
 
+def trials(points: np.ndarray, values: np.ndarray, deviations: np.ndarray | None = None) -> Trials:
+    return Trials(points, values, np.zeros(len(values)) if deviations is None else deviations)
+
+
 def test_the_process_finds_the_top_of_a_hill() -> None:
     generator = np.random.default_rng(0)
-    seen = generator.random((8, 2))
-    for _ in range(12):
-        point = next_point(seen, surface(seen), np.zeros(len(seen)), generator)
+    seen = generator.random((8, 3))
+    for _ in range(20):
+        point = fitted(trials(seen, surface(seen))).next_point(generator)
+        assert ((point >= 0) & (point <= 1)).all()
         seen = np.vstack([seen, point])
     assert np.abs(seen[surface(seen).argmax()] - 0.6).max() < 0.06
 
 
 def test_a_lucky_value_measured_badly_is_not_believed() -> None:
-    seen = np.linspace(0, 1, 15)[:, None]
-    values = 1 - (seen[:, 0] - 0.5) ** 2
-    values[1] += 0.5
-    deviations = np.full(15, 0.005)
-    deviations[1] = 0.5
-    assert values.argmax() == 1
-    assert abs(seen[smoothed(seen, values, deviations).argmax(), 0] - 0.5) < 0.1
+    seen = np.linspace(0.1, 0.9, 17)[:, None]
+    values = 0.8 - (seen[:, 0] - 0.5) ** 2
+    values[3] += 0.4
+    deviations = np.full(17, 0.005)
+    deviations[3] = 0.3
+    assert values.argmax() == 3
+    assert abs(seen[smoothed(trials(seen, values, deviations)).argmax(), 0] - 0.5) < 0.11
 
 
-def test_the_box_narrows_without_a_new_best() -> None:
-    assert trust_width(np.array([0.0, 1.0])) > trust_width(np.array([1.0, *[0.0] * 12]))
-    assert trust_width(np.array([1.0, *[0.0] * 100])) == pytest.approx(0.1)
+def test_the_box_narrows_with_trials_and_leaves_choices_free() -> None:
+    few, many = (Trials(np.zeros((n, 3)), np.zeros(n), np.zeros(n), choices=(2,)) for n in (4, 200))
+    assert few.width.tolist() == [WIDEST, WIDEST, 1.0]
+    assert many.width.tolist() == [NARROWEST, NARROWEST, 1.0]
+
+
+def test_a_choice_is_made_whole() -> None:
+    generator = np.random.default_rng(1)
+    choice = np.eye(2)[generator.integers(0, 2, size=24)]
+    points = np.hstack([generator.random((24, 1)), choice])
+    values = 0.5 - (points[:, 0] - 0.3) ** 2 + 0.2 * points[:, 2]
+    found = fitted(Trials(points, values, np.zeros(24), (1, 2)))
+    for _ in range(5):
+        assert found.next_point(generator)[1:].tolist() == pytest.approx([0.0, 1.0], abs=1e-9)
 
 
 def test_a_trial_is_told_once_and_its_record_comes_back(space: SearchSpace) -> None:

@@ -37,7 +37,9 @@ def works() -> tuple[Work, ...]:
             key="2306.01708", title="TIES-Merging: Resolving Interference When Merging Models", year=2023,
             categories=("weighted", "subspace"), url="https://arxiv.org/abs/2306.01708", method="ties",
         ),
-        Work(key="2412.13526", title="FT-Classifier <b>& friends</b> | $x_1$", year=2024, categories=("post-calibration",)),
+        Work(
+            key="2412.13526", title="FT-Classifier <b>& friends</b> | $x_1$", year=2024, categories=("post-calibration",)
+        ),
         Work(key="2402.05859", title="Learning to Route Among Specialized Experts", year=2024, categories=("routing",)),
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from pydantic import SecretStr
@@ -50,7 +51,9 @@ def test_the_card_has_results_parents_and_the_recipe(sample: ReportInput) -> Non
     card = model_card(sample)
     assert card.startswith("---\nlicense: apache-2.0\n")
     assert "| org/code | Apache-2.0 |" in card
-    assert "merge_method: task_arithmetic" in card
+    assert sample.recipe is not None
+    assert sample.recipe.to_yaml().strip() in card
+    assert "base_model: org/base" in card
     assert sample.winner is not None
     assert f"{sample.winner.score.value * 100:.1f}" in card
     assert "No improvement over the best reference was confirmed." in model_card(with_verdict(sample, "tied"))
@@ -59,7 +62,7 @@ def test_the_card_has_results_parents_and_the_recipe(sample: ReportInput) -> Non
 class FakeHub(BaseHTTPRequestHandler):
     """Enough of a hub's HTTP API for small text files."""
 
-    seen: list[tuple[str, str, str]] = []
+    seen: ClassVar[list[tuple[str, str, str]]] = []
     refuse = False
 
     def do_POST(self) -> None:
@@ -98,7 +101,8 @@ class FakeHub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    FakeHub.seen, FakeHub.refuse = [], False
+    FakeHub.seen.clear()
+    FakeHub.refuse = False
     server = ThreadingHTTPServer(("127.0.0.1", 0), FakeHub)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
