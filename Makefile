@@ -1,7 +1,11 @@
 # Two commands are enough: `make run` and `make test`. `make help` lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format lock clean
+.PHONY: help setup run test lint format lock clean sandbox-env sandbox-image sandbox-lock \
+  bench-grade bench-generate bench-merge bench-survey bench-optimize bench-statistics
+.PHONY: help setup run test bench-generate lint format lock clean
+.PHONY: help setup run test lint format lock clean sandbox-env sandbox-image sandbox-lock \
+  bench-grade bench-generate bench-merge bench-survey bench-optimize bench-statistics sandbox-env sandbox-image sandbox-lock
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -51,9 +55,40 @@ lock: ## resolve pyproject.toml into requirements.lock anew
 	@$(UV) pip compile -q --universal --python-version 3.12 pyproject.toml --all-extras --group dev --generate-hashes \
 	  --no-emit-index-url --custom-compile-command "make lock" -o requirements.lock
 
+SANDBOX_ENV := .state/agent-server
+BASE_IMAGE := python:3.12-slim
+
+sandbox-env: $(READY) ## install OpenHands' agent server for bubblewrap sandboxes (about 650 MB)
+	@[ -x $(SANDBOX_ENV)/bin/python ] || $(UV) venv -q --python "$$($(BIN)/python -c 'import sys; print(sys.base_prefix)')/bin/python3" $(SANDBOX_ENV)
+	@$(UV) pip install -q --compile-bytecode --python $(SANDBOX_ENV)/bin/python --require-hashes -r docker/agent-server.lock
+
+sandbox-image: ## build the image of docker sandboxes (BASE_IMAGE=… to build from another)
+	@docker build -t research-agent-openhands -f docker/openhands.Dockerfile --build-arg BASE_IMAGE=$(BASE_IMAGE) .
+
+sandbox-lock: ## resolve the agent server's environment into docker/agent-server.lock anew
+	@$(UV) pip compile -q --universal --python-version 3.12 --group agent-server --generate-hashes \
+	  --no-emit-index-url --custom-compile-command "make sandbox-lock" -o docker/agent-server.lock
+
 clean: ## remove the environment and the state (runs, database, artifacts)
 	@rm -rf $(VENV) .uv .state .mypy_cache .pytest_cache .ruff_cache
 
-.PHONY: bench-merge
-bench-merge: ## time every merging method (CPU: against mergekit's command line; GPU: at Gemma-2-9B size)
-	python benchmarks/bench_merge.py
+# Measurements: each ends with one JSON line (or one a method) and names its machine. DATA and LITERATURE name the folders
+# of benchmark files and reading lists.
+DATA ?= ../shared/data
+LITERATURE ?= ../shared/literature
+
+bench-grade: $(READY) ## compare the grader with EvalPlus 0.3.1
+	@$(BIN)/python -m benchmarks.bench_grade --data $(DATA)
+
+bench-generate: $(READY) ## compare our generation with plain generate at batch 10
+	@$(BIN)/python -m benchmarks.bench_generate
+
+bench-merge: $(READY) ## time every merging method (CPU: against mergekit's command line; GPU: at Gemma-2-9B size)
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_merge.py
+
+bench-survey: $(READY) ## measure the survey agent on a world of reading lists
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_survey.py --topic "model merging" \
+	  --world $(LITERATURE)/model_merging.jsonl $(LITERATURE)/federated_learning.jsonl
+
+bench-statistics: $(READY) ## simulate coverage and error rates of the statistics
+	@$(BIN)/python -m benchmarks.bench_statistics

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import RowMapping, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db import Database
 from core.errors import JobFailedError, RunCancelledError
@@ -39,7 +40,19 @@ class JobClient:
 
         Raises JobFailedError when the job failed, RunCancelledError when the run was cancelled meanwhile.
         """
-        key = await self._ask(payload)
+        return (await self.run_all([payload]))[0]
+
+    async def run_all(self, payloads: Sequence[JobPayload]) -> Sequence[JobResult]:
+        """Ask for jobs that belong together and await their results, in the order of the payloads.
+
+        They are enqueued in one transaction, side by side: a worker does one candidate's slices one after the other
+        and merges it once. Raises as `run` does.
+        """
+        async with self._db.transaction() as tx:
+            keys = [await self._ask(payload, tx) for payload in payloads]
+        return await asyncio.gather(*(self._result(k, p) for k, p in zip(keys, payloads, strict=True)))
+
+    async def _result(self, key: str, payload: JobPayload) -> JobResult:
         while True:
             row = await self._state(key)
             if row["status"] == JobStatus.SUCCEEDED:
@@ -50,8 +63,8 @@ class JobClient:
                 raise RunCancelledError
             await asyncio.sleep(POLL_S)
 
-    async def _ask(self, payload: JobPayload) -> str:
-        """Insert and enqueue the job in one transaction where it is new, or was cancelled or failed before a resume."""
+    async def _ask(self, payload: JobPayload, tx: AsyncConnection) -> str:
+        """Insert and enqueue the job where it is new, or was cancelled before the run was resumed."""
         check_split(payload)
         key = payload.key(self._run_id)
         values = {
@@ -59,18 +72,17 @@ class JobClient:
             "candidate_id": None if isinstance(payload, EmbedTexts) else payload.candidate_id,
             "payload": payload.model_dump(mode="json"),
         }  # fmt: skip
-        async with self._db.transaction() as tx:
-            made = await tx.execute(insert(jobs).values(values).on_conflict_do_nothing().returning(jobs.c.key))
-            if made.one_or_none() is None:
-                again = await tx.execute(
-                    update(jobs)
-                    .where(and_(jobs.c.key == key, jobs.c.status == JobStatus.CANCELLED))
-                    .values(status=JobStatus.QUEUED, error=None)
-                    .returning(jobs.c.key)
-                )
-                if again.one_or_none() is None:
-                    return key
-            await self._queue.enqueue_job(key, tx)
+        made = await tx.execute(insert(jobs).values(values).on_conflict_do_nothing().returning(jobs.c.key))
+        if made.one_or_none() is None:
+            again = await tx.execute(
+                update(jobs)
+                .where(and_(jobs.c.key == key, jobs.c.status == JobStatus.CANCELLED))
+                .values(status=JobStatus.QUEUED, error=None)
+                .returning(jobs.c.key)
+            )
+            if again.one_or_none() is None:
+                return key
+        await self._queue.enqueue_job(key, tx)
         return key
 
     async def _state(self, key: str) -> RowMapping:

@@ -17,8 +17,8 @@ from worker.child import Report
 from worker.embed import MODEL, embed
 from worker.evaluate import Plan, Progress, evaluate
 from worker.merge.export import export
-from worker.protocols.base import find_protocol
 from worker.protocols.item import Item
+from worker.protocols.registry import find_protocol
 from worker.session import Session, bank_recipe
 
 
@@ -39,10 +39,10 @@ class Performer:
 
     @_perform.register
     def _(self, payload: MergeEvaluate, report: Report) -> JobResult:
+        protocol = find_protocol(payload.benchmark.protocol)
         items = self._items(payload.benchmark, payload.item_ids, payload.root)
         load_s = self._session.load(payload.models, payload.root)
         resident = self._session.put(payload.recipe, payload.models.base.name)
-        protocol = find_protocol(payload.benchmark.protocol)
         plan = Plan(protocol, items, payload.benchmark.sampling)
         outcomes, cost = evaluate(self._session.engine, plan, self._session.open_grader, _samples(report))
         described = ", ".join(f"{k} {v}" for k, v in self._session.engine.describe().items())

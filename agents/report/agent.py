@@ -43,8 +43,8 @@ async def write_report(context: RunContext) -> None:
         await context.artifacts.put(context.run_id, name, text.encode(), f"{media}; charset=utf-8")
     problems = publishing_problems(report)
     await context.journal.event(
-        "report.written", f"{len(files)} files", stage=Stage.REPORT, files=sorted(files), publishable=not problems,
-        problems=problems,
+        "report.written", f"The report is written, with {len(files) - 1} files beside it.", stage=Stage.REPORT,
+        files=sorted(files), publishable=not problems, problems=problems,
     )  # fmt: skip
     await context.journal.progress(Stage.REPORT, 1, 1)
 
@@ -61,7 +61,8 @@ def report_files(report: ReportInput, summary: str) -> Mapping[str, str]:
 
 async def gather(context: RunContext) -> ReportInput:
     """Return what the run left behind; stages that never ran leave their part empty."""
-    found = {role: await _document(context, f"leaderboard.{role}", Leaderboard) for role in ("confirm", "screen")}
+    roles = ("confirm", "screen", "show")
+    found = {role: await _document(context, f"leaderboard.{role}", Leaderboard) for role in roles}
     boards = {role: board for role, board in found.items() if board is not None}
     applicability = await _document(context, "applicability", Applicabilities)
     confirmation = await _document(context, "confirmation", Confirmation)

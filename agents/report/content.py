@@ -38,6 +38,12 @@ class ReportInput(Value):
     llm_model: str | None = None
     recipe: Recipe | None = None
 
+    @property
+    def worker_s(self) -> float:
+        """Return the seconds that workers spent on the evaluations reported here."""
+        costs = [e.cost for e in self.evaluations]
+        return sum(c.load_s + c.merge_s + c.generate_s + c.grade_s for c in costs)
+
     @cached_property
     def board(self) -> Leaderboard | None:
         """Return the leaderboard that decides: confirm where there is one with rows, else screen."""

@@ -75,7 +75,7 @@ def _facts(report: ReportInput, say: Say) -> Facts:
         facts.append(Fact(label=say("trials"), value=str(len(report.optimization.trials)), note=note))
     spent = report.spent
     note = say("time_note", wall=duration(spent.wall_clock_s))
-    facts.append(Fact(label=say("time"), value=duration(spent.gpu_s), note=note))
+    facts.append(Fact(label=say("time"), value=duration(report.worker_s), note=note))
     if report.llm_model is None:
         facts.append(Fact(label=say("llm"), value=say("no_llm"), note=say("no_llm_note")))
     else:
@@ -129,6 +129,9 @@ def result_section(report: ReportInput, say: Say) -> Section | None:
         table = Table(columns=tuple(say(c) for c in columns), rows=tuple(rows), caption=say("comparisons_caption"))
         blocks.append(table)
     blocks += _skills(board, say)
+    beside = report.leaderboards.get("show")
+    if beside is not None and beside.rows:
+        blocks.append(board_table(report, beside, say, "show_caption"))
     if board.note:
         blocks.append(Paragraph(text=board.note, quiet=True))
     return Section(id="result", title=say("result"), blocks=tuple(blocks))

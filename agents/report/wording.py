@@ -79,6 +79,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "weight": ("Weight", "权重"),
     # result
     "result": ("Result", "结果"),
+    "show_caption": (
+        "Shown beside the rest: these benchmarks decided nothing.",
+        "仅供参考：这些基准不参与任何决定。",
+    ),
     "confirm_caption": (
         "Confirmation: full protocol, fresh seeds, items that nothing was chosen by. Differences are paired by item, "
         "against the first row.",

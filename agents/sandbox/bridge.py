@@ -1,13 +1,15 @@
-"""The bridge inside a sandbox: `python bridge.py [--gateway PORT] [--agent PORT] -- COMMAND…`.
+"""The bridge inside a sandbox: `python bridge.py [options] -- COMMAND…`.
 
 Runs in the sandbox with the standard library alone. It listens on loopback for the gateway and passes connections to
-the socket that leads out; it offers connections to the server at the agent's port; it runs the command and ends with
-its code. It protects nothing: what it could do, any code inside can.
+the socket that leads out; it offers connections to the server at the agent's port; it takes on the kernel's limits per
+process, runs the command and ends with its code. It guards nothing after that: what it could do, any code inside can.
 """
 
 import argparse
 import asyncio
 import contextlib
+import os
+import resource
 import sys
 
 SOCKETS = "/run/host"
@@ -62,13 +64,24 @@ async def offer_agent(port: int) -> None:
         asyncio.get_running_loop().create_task(join(near, far)).add_done_callback(lambda task: task.exception())
 
 
+def confine(options: argparse.Namespace) -> None:
+    """Take on limits for this process and all that it starts; none of them can be raised again."""
+    if options.cpus:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cpus])
+    for limit, megabytes in ((resource.RLIMIT_DATA, options.memory_mb), (resource.RLIMIT_FSIZE, options.disk_mb)):
+        if megabytes:
+            resource.setrlimit(limit, (megabytes * 2**20, megabytes * 2**20))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 async def main() -> int:
     """Open the ways through, run the command, and return its code."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--gateway", type=int)
-    parser.add_argument("--agent", type=int)
+    for name in ("--gateway", "--agent", "--cpus", "--memory-mb", "--disk-mb"):
+        parser.add_argument(name, type=int)
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
+    confine(options)
     tasks = []
     if options.gateway:
         await serve_gateway(options.gateway)

@@ -9,10 +9,9 @@ GPU, and commands of one sandbox don't see each other's processes.
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -106,13 +105,18 @@ class BubblewrapSandbox:
         return self._folder / "workspace"
 
     @property
+    def private(self) -> Path:
+        """Return the folder beside it that is not mounted."""
+        return self._folder / "agent"
+
+    @property
     def agent_socket(self) -> Path:
         """Return the socket that leads to the server inside."""
         return self._relay.agent_socket
 
     async def stream(
         self, command: Sequence[str], *, seconds: float | None = None, environment: Mapping[str, str] | None = None
-    ) -> AsyncIterator[Output | Exit]:
+    ) -> AsyncGenerator[Output | Exit]:
         """Run a command in namespaces of its own and yield what it says, then how it ended."""
         process = await asyncio.create_subprocess_exec(
             *self._command(command, environment or {}),
@@ -120,7 +124,6 @@ class BubblewrapSandbox:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={},
-            preexec_fn=self._confine,
             start_new_session=True,
         )
         held = Owner.of(process.pid)
@@ -141,7 +144,8 @@ class BubblewrapSandbox:
         finally:
             watch.cancel()
             _kill(process.pid)
-            await process.wait()
+            # Reads what is left, or the pipes would stay open.
+            await process.communicate()
             self._hold(self._running - {held})
 
     async def kill(self) -> None:
@@ -167,19 +171,11 @@ class BubblewrapSandbox:
         if self._folder.is_dir():
             self._leases.take(held)
 
-    def _confine(self) -> None:
-        """Set what the kernel limits per process; runs in the child before bubblewrap."""
-        limits = self.spec.limits
-        cpus = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, cpus[: max(1, round(limits.cpus))])
-        data, size = limits.memory_mb * 2**20, limits.disk_mb * 2**20
-        resource.setrlimit(resource.RLIMIT_DATA, (data, data))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
     def _command(self, command: Sequence[str], environment: Mapping[str, str]) -> list[str]:
         spec = self.spec
-        bridge = [str(self._python), "-I", BRIDGE]
+        limits = spec.limits
+        bridge = [str(self._python), "-I", BRIDGE, "--cpus", str(max(1, round(limits.cpus)))]
+        bridge += ["--memory-mb", str(limits.memory_mb), "--disk-mb", str(limits.disk_mb)]
         if spec.gateway is not None:
             bridge += ["--gateway", str(GATEWAY_PORT)]
         if spec.agent_port is not None:

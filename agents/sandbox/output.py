@@ -1,4 +1,4 @@
-"""A process's output as it comes, in order, bounded, until it ends or a watch says stop."""
+"""A command's output as it comes, in order, bounded, until it ends or a watch says stop."""
 
 import asyncio
 import codecs
@@ -8,30 +8,40 @@ from typing import Literal
 from agents.sandbox.port import MAX_OUTPUT_CHARACTERS, Ending, Output
 
 CHUNK = 16384
+WAITING = 256
 Name = Literal["stdout", "stderr"]
+Queue = asyncio.Queue[Output | None]
+
+
+async def pieces(queue: Queue, watch: asyncio.Task[Ending], streams: int) -> AsyncIterator[Output | Ending]:
+    """Yield what a queue holds until each stream has put its None; a limit ends it with an Ending."""
+    total = 0
+    while streams:
+        taken = asyncio.ensure_future(queue.get())
+        await asyncio.wait({taken, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not taken.done():
+            taken.cancel()
+            yield watch.result()
+            return
+        piece = taken.result()
+        if piece is None:
+            streams -= 1
+            continue
+        total += len(piece.text)
+        yield piece
+        if total > MAX_OUTPUT_CHARACTERS:
+            yield Ending.OUTPUT
+            return
 
 
 async def outputs(process: asyncio.subprocess.Process, watch: asyncio.Task[Ending]) -> AsyncIterator[Output | Ending]:
-    """Yield pieces of output until both streams have ended; a limit ends it with an Ending."""
-    queue: asyncio.Queue[Output | None] = asyncio.Queue(256)
+    """Yield a process's output until both streams and the process have ended, or a limit is passed."""
+    queue: Queue = asyncio.Queue(WAITING)
     readers = [asyncio.create_task(_read(stream, name, queue)) for stream, name in _streams(process)]
-    total, open_streams = 0, len(readers)
     try:
-        while open_streams:
-            taken = asyncio.ensure_future(queue.get())
-            await asyncio.wait({taken, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if not taken.done():
-                taken.cancel()
-                yield watch.result()
-                return
-            piece = taken.result()
-            if piece is None:
-                open_streams -= 1
-                continue
-            total += len(piece.text)
+        async for piece in pieces(queue, watch, len(readers)):
             yield piece
-            if total > MAX_OUTPUT_CHARACTERS:
-                yield Ending.OUTPUT
+            if isinstance(piece, Ending):
                 return
         ended = asyncio.create_task(process.wait())
         await asyncio.wait({ended, watch}, return_when=asyncio.FIRST_COMPLETED)
@@ -49,7 +59,7 @@ def _streams(process: asyncio.subprocess.Process) -> list[tuple[asyncio.StreamRe
     return [(process.stdout, "stdout"), (process.stderr, "stderr")]
 
 
-async def _read(stream: asyncio.StreamReader, name: Name, queue: asyncio.Queue[Output | None]) -> None:
+async def _read(stream: asyncio.StreamReader, name: Name, queue: Queue) -> None:
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     while data := await stream.read(CHUNK):
         text = decode(data)

@@ -4,7 +4,8 @@ A sandbox is a workspace with limits; each command runs in it apart from this ma
 file of ours but what is mounted read-only, none of our environment. What a tier can't enforce it refuses or says.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
@@ -128,13 +129,18 @@ class Sandbox(Protocol):
         ...
 
     @property
+    def private(self) -> Path:
+        """Return a folder of ours beside the workspace, as lasting, that can't be seen inside."""
+        ...
+
+    @property
     def agent_socket(self) -> Path:
         """Return a Unix socket on this machine that leads to `agent_port` inside."""
         ...
 
     def stream(
         self, command: Sequence[str], *, seconds: float | None = None, environment: Mapping[str, str] | None = None
-    ) -> AsyncIterator[Output | Exit]:
+    ) -> AsyncGenerator[Output | Exit]:
         """Run a command in the workspace and yield its output as it comes, then its exit.
 
         Leaving the iteration early ends the command.
@@ -171,10 +177,11 @@ class Tier(Protocol):
 async def run(sandbox: Sandbox, command: Sequence[str], *, seconds: float | None = None) -> Finished:
     """Run a command to its end and return its output."""
     kept: dict[str, list[str]] = {"stdout": [], "stderr": []}
-    async for piece in sandbox.stream(command, seconds=seconds):
-        if isinstance(piece, Exit):
-            return Finished(exit=piece, stdout="".join(kept["stdout"]), stderr="".join(kept["stderr"]))
-        kept[piece.stream].append(piece.text)
+    async with aclosing(sandbox.stream(command, seconds=seconds)) as stream:
+        async for piece in stream:
+            if isinstance(piece, Exit):
+                return Finished(exit=piece, stdout="".join(kept["stdout"]), stderr="".join(kept["stderr"]))
+            kept[piece.stream].append(piece.text)
     raise SandboxLostError("The command's output ended without an exit.")
 
 

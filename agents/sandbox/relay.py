@@ -24,6 +24,7 @@ class Relay:
     def __init__(self, shared: Path, private: Path, gateway: str | None) -> None:
         self._shared, self._private, self._gateway = shared, private, gateway
         self._offers: asyncio.Queue[Streams] = asyncio.Queue(MAX_OFFERS)
+        self._closing = False
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._folders: dict[Path, int] = {}
@@ -53,6 +54,7 @@ class Relay:
 
     async def close(self) -> None:
         """Stop to listen and cut what is open."""
+        self._closing = True
         for server in self._servers:
             server.close()
         for task in tuple(self._tasks):
@@ -96,6 +98,10 @@ class Relay:
             await join(near, far)
         except (OSError, TimeoutError):
             await _shut(near[1])
+        except asyncio.CancelledError:
+            # `close` cut it; asyncio would log the cancellation of its own callback as an error.
+            if not self._closing:
+                raise
         finally:
             self._tasks.discard(task)
 

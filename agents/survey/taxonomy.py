@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from agents.survey.text import STOP_WORDS, contains_phrase, stems, words
+from agents.survey.text import STOP_WORDS, contains_phrase, words
 
 MIN_HEADING_WORKS = 3
 MAX_DRAFTED = 40

@@ -223,7 +223,9 @@ class SandboxContract:
         await second.close()
 
     async def test_what_a_crash_of_ours_leaves_is_swept(self, tier: Tier, root: Path) -> None:
-        code = CRASHING.format(module=type(tier).__module__, tier=type(tier).__name__, root=str(root), beat=BEAT)
+        image = f", {tier._image!r}" if tier.name == "docker" else ""
+        made = f"{type(tier).__name__}(pathlib.Path({str(root)!r}){image})"
+        code = CRASHING.format(module=type(tier).__module__, tier=type(tier).__name__, made=made, beat=BEAT)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
         )
@@ -248,7 +250,7 @@ import asyncio, pathlib
 from {module} import {tier}
 from agents.sandbox.port import SandboxSpec, Output
 async def main():
-    sandbox = await {tier}(pathlib.Path({root!r})).start(SandboxSpec(id="crashed-1"))
+    sandbox = await {made}.start(SandboxSpec(id="crashed-1"))
     async for piece in sandbox.stream(["python3", "-c", {beat!r}, "mark-of-crashed-1"]):
         print("running", flush=True)
 asyncio.run(main())
