@@ -13,7 +13,7 @@ import numpy as np
 from agents.context import RunContext
 from agents.decision import Brain
 from agents.optimizer.bandit import BanditStrategy
-from agents.optimizer.gaussian_process import smoothed
+from agents.optimizer.gaussian_process import Trials, smoothed
 from agents.optimizer.job_evaluator import JobEvaluator
 from agents.optimizer.optuna_strategy import OptunaStrategy
 from agents.optimizer.optuna_study import OptunaStudy, StudySettings
@@ -189,9 +189,11 @@ def named_best(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialR
     if len(found) >= SMOOTHED_FROM:
         seen = np.array([[t.parameters[d.name] for d in space.dimensions] for t in found])
         low, high = (np.array([getattr(d, end) for d in space.dimensions]) for end in ("low", "high"))
-        methods = np.array([[float(t.method == m) for m in space.methods[1:]] for t in found])
+        methods = np.array([[float(t.method == m) for m in space.methods] for t in found])
         unit = np.hstack([(seen - low) / (high - low), methods])
-        values = smoothed(unit, values, np.array([t.deviation for t in found]))
+        choices = tuple(range(seen.shape[1], unit.shape[1]))
+        near = smoothed(Trials(unit, values, np.array([t.deviation for t in found]), choices))
+        values = np.where(np.isfinite(near), near, values - 1.0)
     return [found[i] for i in np.argsort(-values, kind="stable")]
 
 

@@ -1,5 +1,6 @@
 """The report agent: gathers what the stages left behind, asks for a summary, renders and stores."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel
@@ -36,7 +37,7 @@ async def write_report(context: RunContext) -> None:
     """Write report.html, report.md, figures with their data, the recipe and the model card into the run's files."""
     report = await gather(context)
     answer = await context.brain.decide(summary_question(report, compose(report)))
-    files = report_files(report, answer.text)
+    files = await asyncio.to_thread(report_files, report, answer.text)
     for name, text in files.items():
         media = MEDIA[name.rpartition(".")[2]]
         await context.artifacts.put(context.run_id, name, text.encode(), f"{media}; charset=utf-8")

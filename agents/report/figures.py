@@ -6,6 +6,7 @@ Colors are told apart by people who see few of them, and every series also has i
 
 import io
 import re
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ _STYLE: dict[Any, Any] = {
     # Names come from papers and models: a dollar sign is no formula.
     "text.parse_math": False,
 }
+_SETTINGS = threading.RLock()
 
 
 class Drawing:
@@ -59,7 +61,8 @@ class Drawing:
 @contextmanager
 def drawing(name: str, width: float = 7.2, height: float = 3.2) -> Iterator[Drawing]:
     """Give a figure to draw on; after the block it holds its SVG."""
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+    # matplotlib's settings are the process's: two reports written at once must not mix theirs.
+    with _SETTINGS, mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Drawing(name, width, height)
         yield figure
         figure.finish()

@@ -7,8 +7,9 @@ allow. It does not read license texts.
 import asyncio
 from pathlib import Path
 
+import httpx
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, HfUriError
 from pydantic import SecretStr
 
 from agents.report.content import ReportInput, interval, percent, point_interval, points, short_id
@@ -134,6 +135,6 @@ def _upload(folder: Path, hub: Hub) -> str:
             repo_id=hub.repository, folder_path=folder, commit_message="Add the merged model",
             allow_patterns=["*.safetensors", "*.json", "*.md", "*.yaml", "*.model", "*.txt", "*.jinja"],
         )  # fmt: skip
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, HfUriError, httpx.HTTPError, OSError) as error:
         raise SourceError(f"The hub refused the upload to {hub.repository}: {type(error).__name__}.") from error
     return f"{hub.endpoint.rstrip('/')}/{hub.repository}"
