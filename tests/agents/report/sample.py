@@ -38,7 +38,8 @@ def works() -> tuple[Work, ...]:
             categories=("weighted", "subspace"), url="https://arxiv.org/abs/2306.01708", method="ties",
         ),
         Work(
-            key="2412.13526", title="FT-Classifier <b>& friends</b> | $x_1$", year=2024, categories=("post-calibration",)
+            key="2412.13526", title="FT-Classifier <b>& friends</b> | $x_1$", year=2024,
+            categories=("post-calibration",),
         ),
         Work(key="2402.05859", title="Learning to Route Among Specialized Experts", year=2024, categories=("routing",)),
     )  # fmt: skip
