@@ -6,6 +6,7 @@ says why.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -108,13 +109,13 @@ async def search_result(
     except JobFailedError as error:
         note = f"The leader could not be evaluated on the search items: {error.message}"
         return OptimizationResult(strategy="none", finalists=(leader,), note=note)
-    study = OptunaStudy(space, around.study)
     rules = RacingRules(block=sow.optimization.block_items, error=sow.optimization.drop_error)
     starts = warm_starts(space, board)[: max(1, plan.trials // 2)]
-    strategy = _strategy(sow, study, starts, _proposer(around.brain, space, sow.seed))
-    search = Search(strategy, evaluator, pool, measured.scores, replace(plan, rules=rules, seed=sow.seed))
-    await search.run()
-    return await _result(search, study, evaluator, leader)
+    with closing(OptunaStudy(space, around.study)) as study:
+        strategy = _strategy(sow, study, starts, _proposer(around.brain, space, sow.seed))
+        search = Search(strategy, evaluator, pool, measured.scores, replace(plan, rules=rules, seed=sow.seed))
+        await search.run()
+        return await _result(search, study, evaluator, leader)
 
 
 def _proposer(brain: Brain | None, space: SearchSpace, seed: int) -> Proposer | None:

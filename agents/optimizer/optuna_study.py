@@ -44,13 +44,19 @@ class OptunaStudy:
     def __init__(self, space: SearchSpace, settings: StudySettings) -> None:
         self._space = space
         self._seed = settings.seed
-        storage = open_study_storage(settings.url) if settings.url else None
+        self._storage = open_study_storage(settings.url) if settings.url else None
         self._study = optuna.create_study(
-            study_name=settings.name, storage=storage, direction="maximize", load_if_exists=True
+            study_name=settings.name, storage=self._storage, direction="maximize", load_if_exists=True
         )
         floats = {d.name: FloatDistribution(d.low, d.high) for d in space.dimensions}
         choice = {METHOD: CategoricalDistribution(space.methods)} if len(space.methods) > 1 else {}
         self._distributions: dict[str, BaseDistribution] = {**floats, **choice}
+
+    def close(self) -> None:
+        """Close the connections to the database; a study in memory has none."""
+        if self._storage is not None:
+            self._storage.remove_session()
+            self._storage.engine.dispose()
 
     @property
     def name(self) -> str:
