@@ -92,6 +92,3 @@ bench-optimize: $(READY) ## compare the search with plain CMA-ES (EVALUATOR=modu
 
 bench-statistics: $(READY) ## simulate coverage and error rates of the statistics
 	@$(BIN)/python -m benchmarks.bench_statistics
-
-bench-optimize: $(READY) ## compare the optimizer with random search and plain CMA-ES
-	@$(BIN)/python -m benchmarks.bench_optimize

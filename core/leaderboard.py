@@ -7,9 +7,7 @@ and its interval, and is compared item by item in the same way as the metric's o
 from collections.abc import Sequence
 from functools import cache
 
-from scipy.special import comb
-
-from core.errors import InvalidInputError
+from core.passk import pass_at_k
 from core.statistics.bootstrap import Difference, paired_difference, score_interval
 from core.statistics.noise import NoiseFloor
 from core.statistics.strata import Stratum, weighted_mean
@@ -22,17 +20,10 @@ METRIC = "weighted mean"
 _RESAMPLES = 1999
 
 
-def pass_at(samples: int, passed: int, k: int) -> float:
-    """Return the unbiased pass@k of one item: 1 − C(n−c, k)/C(n, k)."""
-    if k > samples:
-        raise InvalidInputError(f"pass@{k} needs {k} samples an item; there are {samples}.")
-    return 1.0 - float(comb(samples - passed, k) / comb(samples, k))
-
-
 def item_score(outcome: ItemOutcome, metric: str) -> float:
     """Return one item's score under a benchmark's metric."""
     if metric.startswith("pass@"):
-        return pass_at(len(outcome.samples), outcome.passed, int(metric[5:]))
+        return pass_at_k(len(outcome.samples), outcome.passed, int(metric[5:]))
     return outcome.score
 
 

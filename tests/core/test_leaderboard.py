@@ -3,7 +3,8 @@
 import pytest
 
 from core.errors import InvalidInputError
-from core.leaderboard import item_score, leaderboard, pass_at
+from core.leaderboard import item_score, leaderboard
+from core.passk import pass_at_k
 from core.types.candidate import Candidate, CandidateKind
 from core.types.evaluation import Evaluation, Interval, ItemOutcome, SampleOutcome, Sampling, Score, Verdict
 from core.types.sow import Benchmark, Role
@@ -33,12 +34,12 @@ def evaluation(name: str, benchmark: str, passed: int, items: int = 100, role: s
 
 def test_pass_at_k_is_the_unbiased_estimator() -> None:
     # Chen et al. (2021): 1 − C(n−c, k)/C(n, k).
-    assert pass_at(10, 3, 1) == pytest.approx(0.3)
-    assert pass_at(10, 3, 10) == 1.0
-    assert pass_at(5, 2, 2) == pytest.approx(1 - 3 / 10)
+    assert pass_at_k(10, 3, 1) == pytest.approx(0.3)
+    assert pass_at_k(10, 3, 10) == 1.0
+    assert pass_at_k(5, 2, 2) == pytest.approx(1 - 3 / 10)
     assert item_score(outcome("i", 2, 5), "pass@2") == pytest.approx(0.7)
     with pytest.raises(InvalidInputError):
-        pass_at(5, 2, 6)
+        pass_at_k(5, 2, 6)
 
 
 def test_weights_of_the_benchmarks_decide_the_rank() -> None:
