@@ -22,7 +22,7 @@ from core.types.evaluation import EvaluationSummary
 from core.types.job import EmbedTexts, JobKind, JobPayload, JobResult, JobStatus
 from core.types.run import RunStatus
 
-POLL_S = 0.25
+POLL_S = 0.4
 PAYLOAD: TypeAdapter[JobPayload] = TypeAdapter(JobPayload)
 RESULT: TypeAdapter[JobResult] = TypeAdapter(JobResult)
 
@@ -50,17 +50,15 @@ class JobClient:
         """
         async with self._db.transaction() as tx:
             keys = [await self._ask(payload, tx) for payload in payloads]
-        return await asyncio.gather(*(self._result(k, p) for k, p in zip(keys, payloads, strict=True)))
-
-    async def _result(self, key: str, payload: JobPayload) -> JobResult:
         while True:
-            row = await self._state(key)
-            if row["status"] == JobStatus.SUCCEEDED:
-                return RESULT.validate_python(row["result"])
-            if row["status"] == JobStatus.FAILED:
-                raise JobFailedError(f"{payload.kind.value}: {row['error']}")
-            if row["status"] == JobStatus.CANCELLED or row["run_status"] == RunStatus.CANCELLED:
+            rows = await self._states(keys)
+            for payload, key in zip(payloads, keys, strict=True):
+                if rows[key]["status"] == JobStatus.FAILED:
+                    raise JobFailedError(f"{payload.kind.value}: {rows[key]['error']}")
+            if any(r["status"] == JobStatus.CANCELLED or r["run_status"] == RunStatus.CANCELLED for r in rows.values()):
                 raise RunCancelledError
+            if all(r["status"] == JobStatus.SUCCEEDED for r in rows.values()):
+                return [RESULT.validate_python(r) for r in await self._results(keys)]
             await asyncio.sleep(POLL_S)
 
     async def _ask(self, payload: JobPayload, tx: AsyncConnection) -> str:
@@ -85,14 +83,20 @@ class JobClient:
         await self._queue.enqueue_job(key, tx)
         return key
 
-    async def _state(self, key: str) -> RowMapping:
+    async def _states(self, keys: Sequence[str]) -> dict[str, RowMapping]:
+        query = (
+            select(jobs.c.key, jobs.c.status, jobs.c.error, runs.c.status.label("run_status"))
+            .join(runs, runs.c.id == jobs.c.run_id)
+            .where(jobs.c.key.in_(keys))
+        )
         async with self._db.transaction() as tx:
-            found = await tx.execute(
-                select(jobs.c.status, jobs.c.result, jobs.c.error, runs.c.status.label("run_status"))
-                .join(runs, runs.c.id == jobs.c.run_id)
-                .where(jobs.c.key == key)
-            )
-            return found.mappings().one()
+            return {row["key"]: row for row in (await tx.execute(query)).mappings()}
+
+    async def _results(self, keys: Sequence[str]) -> Sequence[Any]:
+        async with self._db.transaction() as tx:
+            rows = await tx.execute(select(jobs.c.key, jobs.c.result).where(jobs.c.key.in_(keys)))
+            found = {row.key: row.result for row in rows}
+        return [found[key] for key in keys]
 
 
 class JobStore:
