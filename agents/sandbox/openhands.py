@@ -13,12 +13,12 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import httpx
 from pydantic import Field
 
+from agents.sandbox.openhands_events import QUIET, bounded, read_mark, words_of
 from agents.sandbox.port import GATEWAY_PORT, WORKSPACE, Exit, Sandbox, SandboxLostError, place
 from core.ports import Journal
 from core.types.base import Value
@@ -30,8 +30,7 @@ STATE_FOLDER = f"{WORKSPACE}/.agent"
 TOOLS = ("terminal", "file_editor")
 POLL_S = 0.3
 START_S = 300.0
-QUIET = frozenset({"ConversationStateUpdateEvent", "SystemPromptEvent", "StreamingDeltaEvent"})
-MAX_EVENT_CHARACTERS = 60_000
+MOVING_S = 20.0
 
 
 class Ended(StrEnum):
@@ -136,7 +135,7 @@ class _Conversation:
         self._client, self._sandbox, self._journal = client, sandbox, journal
         self._url = f"/api/conversations/{conversation_id(sandbox)}"
         self._mark = sandbox.private / "stored.json"
-        self._since, self._stored = _read_mark(self._mark)
+        self._since, self._stored = read_mark(self._mark)
         self.last_words = ""
 
     @property
@@ -156,6 +155,14 @@ class _Conversation:
             answer = await self._client.post(f"{self._url}/run")
             if answer.status_code != httpx.codes.CONFLICT:
                 answer.raise_for_status()
+            await self._until_moving(status)
+
+    async def _until_moving(self, before: str) -> None:
+        """Wait until the status of before the restart is gone, which would be taken for the end."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + MOVING_S
+        while loop.time() < deadline and (await self._get(self._url))["execution_status"] == before:
+            await asyncio.sleep(POLL_S / 3)
 
     async def follow(self, stop: asyncio.Event) -> Ended:
         while True:
@@ -191,7 +198,7 @@ class _Conversation:
             return
         self._stored.add(event["id"])
         self._since = str(event["timestamp"])
-        words = _words(event)
+        words = words_of(event)
         if event.get("source") == "agent" and words:
             self.last_words = words
         if event["kind"] not in QUIET:
@@ -200,7 +207,7 @@ class _Conversation:
                 f"{event.get('tool_name') or event.get('source')}: {words[:300]}",
                 stage=Stage.EXPERIMENT,
                 sandbox=self._sandbox.spec.id,
-                event=_bounded(event),
+                event=bounded(event),
             )
 
     async def _get(self, url: str, query: Mapping[str, Any] | None = None) -> Any:
@@ -275,26 +282,3 @@ async def _until_up(client: httpx.AsyncClient, server: "asyncio.Task[Exit | None
 
 def _derived(sandbox: Sandbox, purpose: str) -> str:
     return hashlib.sha256(f"{purpose}:{sandbox_token(sandbox)}".encode()).hexdigest()
-
-
-def _read_mark(file: Path) -> tuple[str | None, set[str]]:
-    if not file.exists():
-        return None, set()
-    kept = json.loads(file.read_text())
-    return kept["since"], set(kept["stored"])
-
-
-def _words(event: Mapping[str, Any]) -> str:
-    """Return what an event says, whatever its kind."""
-    action, observation = event.get("action") or {}, event.get("observation") or {}
-    message = event.get("llm_message") or {}
-    plain = action.get("command") or action.get("message") or event.get("error") or event.get("detail")
-    parts = observation.get("content") or message.get("content") or ()
-    return str(plain or "".join(p.get("text", "") for p in parts if isinstance(p, Mapping)))
-
-
-def _bounded(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    text = json.dumps(event)
-    if len(text) <= MAX_EVENT_CHARACTERS:
-        return event
-    return {"id": event["id"], "kind": event["kind"], "cut": text[:MAX_EVENT_CHARACTERS], "characters": len(text)}
