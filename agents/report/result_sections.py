@@ -31,7 +31,9 @@ def verdict_callout(report: ReportInput, say: Say) -> Callout:
         )
         return Callout(status="neutral", title=say("unconfirmed"), text=text, refs=_refs(report, winner))
     own = _own(report)
-    references = say.listed([report.names.get(c.reference_id, c.reference_id) for c in own])
+    # The verdict names whom it is about: a finalist tied with one reference may still be better than the other.
+    decisive = [c for c in own if c.verdict == confirmation.verdict] or own
+    references = say.listed([report.names.get(c.reference_id, c.reference_id) for c in decisive])
     text = say(f"{confirmation.verdict}_text", winner=winner.candidate.name, references=references or "–")
     gaps = [
         say(
