@@ -138,7 +138,7 @@ class SandboxContract:
                     f"for where in [('{host}', {port}), ('1.1.1.1', 53), ('8.8.8.8', 443)]:\n"
                     "    try:\n        socket.create_connection(where, 2); print('reached', where)\n"
                     "    except OSError as error: pass\n"
-                    "try:\n    socket.getaddrinfo('deb.debian.org', 80); print('resolved')\nexcept OSError: pass"
+                    "try:\n    socket.getaddrinfo('example.org', 80); print('resolved')\nexcept OSError: pass"
                 )
                 done = await python(sandbox, code)
         assert (done.stdout, done.exit.code) == ("", 0)
