@@ -1,7 +1,8 @@
 # Two commands are enough: `make run` and `make test`. `make help` lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format lock clean sandbox-env sandbox-image sandbox-lock
+.PHONY: help setup run test lint format lock clean sandbox-env sandbox-image sandbox-lock \
+  bench-grade bench-generate bench-merge bench-survey bench-optimize bench-statistics
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -68,6 +69,26 @@ sandbox-lock: ## resolve the agent server's environment into docker/agent-server
 clean: ## remove the environment and the state (runs, database, artifacts)
 	@rm -rf $(VENV) .uv .state .mypy_cache .pytest_cache .ruff_cache
 
-.PHONY: bench-merge
-bench-merge: ## time every merging method (CPU: against mergekit's command line; GPU: at Gemma-2-9B size)
-	python benchmarks/bench_merge.py
+# Measurements: each ends with one JSON line (or one a method) and names its machine. DATA and LITERATURE name the folders
+# of benchmark files and reading lists.
+DATA ?= ../shared/data
+LITERATURE ?= ../shared/literature
+
+bench-grade: $(READY) ## compare the grader with EvalPlus 0.3.1
+	@$(BIN)/python -m benchmarks.bench_grade --data $(DATA)
+
+bench-generate: $(READY) ## compare our generation with plain generate at batch 10
+	@$(BIN)/python -m benchmarks.bench_generate
+
+bench-merge: $(READY) ## time every merging method (CPU: against mergekit's command line; GPU: at Gemma-2-9B size)
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_merge.py
+
+bench-survey: $(READY) ## measure the survey agent on a world of reading lists
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_survey.py --topic "model merging" \
+	  --world $(LITERATURE)/model_merging.jsonl $(LITERATURE)/federated_learning.jsonl
+
+bench-optimize: $(READY) ## compare the search with plain CMA-ES (EVALUATOR=module:function for real experts)
+	@$(BIN)/python -m benchmarks.bench_optimize $(if $(EVALUATOR),--evaluator $(EVALUATOR))
+
+bench-statistics: $(READY) ## simulate coverage and error rates of the statistics
+	@$(BIN)/python -m benchmarks.bench_statistics

@@ -16,12 +16,9 @@ from rich.console import Console
 
 from app import cli_read
 from app.cli_client import ApiClient, load_settings, open_client, read_sow_file
-from app.cli_follow import follow_run, print_outcome
+from app.cli_follow import EXIT_CODES, follow_run, print_outcome
 from app.cli_text import plain, print_run, styled
-from app.migrate import migrate as migrate_database
 from app.tethered import become
-from app.up import EXIT_CODES, Quickstart
-from app.up import up as start_everything
 from core.errors import ResearchAgentError
 
 app = typer.Typer(
@@ -32,6 +29,11 @@ errors = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 RunId = Annotated[str, typer.Argument(help="run id, or 'latest'")]
+
+
+def _load(module: str) -> Any:
+    """Return a heavy module, loaded by the command that needs it so that the others don't wait for it."""
+    return importlib.import_module(module)
 
 
 def calling[T](work: Callable[[ApiClient], Awaitable[T]]) -> T:
@@ -51,21 +53,21 @@ def up(
     results: Annotated[Path, typer.Option(help="where the run's files are written")] = Path("results"),
 ) -> None:
     """Start everything on this machine: PostgreSQL, API with UI, executor and worker."""
-    quickstart = Quickstart(None if run is None else read_sow_file(run), results, exit)
-    raise typer.Exit(asyncio.run(start_everything(load_settings(), quickstart, console)))
+    starting = _load("app.up")
+    quickstart = starting.Quickstart(None if run is None else read_sow_file(run), results, exit)
+    raise typer.Exit(asyncio.run(starting.up(load_settings(), quickstart, console)))
 
 
 @app.command()
 def api(fd: Annotated[int | None, typer.Option(hidden=True)] = None) -> None:
     """Serve the API and the UI."""
-    # Loaded where it is started, so that the other commands don't wait for it.
-    importlib.import_module("app.api.server").serve_api(load_settings(), fd)
+    _load("app.api.server").serve_api(load_settings(), fd)
 
 
 @app.command()
 def executor() -> None:
     """Drive runs."""
-    asyncio.run(importlib.import_module("app.executor").run_executor(load_settings()))
+    asyncio.run(_load("app.executor").run_executor(load_settings()))
 
 
 @app.command()
@@ -83,7 +85,7 @@ def evaluate(context: typer.Context) -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database to this version."""
-    asyncio.run(migrate_database(load_settings().required_database_url()))
+    asyncio.run(_load("app.migrate").migrate(load_settings().required_database_url()))
     console.print("The database is at this version.")
 
 
@@ -154,8 +156,15 @@ def decide(
     _act(run, "decision", {"approve": approve, "note": note})
 
 
+@app.command()
+def doctor(
+    sow: Annotated[Path | None, typer.Option(help="say what is missing to run this SoW")] = None, as_json: Json = False
+) -> None:
+    """Say what this machine can do; exit with 3 where something that runs need is missing."""
+    raise typer.Exit(0 if _load("app.cli_doctor").diagnose(sow, as_json) else 3)
+
+
 for command in (
-    cli_read.doctor,
     cli_read.status,
     cli_read.leaderboard,
     cli_read.transcript,

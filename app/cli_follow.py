@@ -15,6 +15,7 @@ from core.types.candidate import Leaderboard
 
 POLL_S = 0.7
 PATIENCE_S = 60.0
+EXIT_CODES = {"succeeded": 0, "failed": 1, "cancelled": 4, "waiting_for_approval": 0}
 ENDED = {"succeeded", "failed", "cancelled"}
 LARGE = 64 * 1024 * 1024
 

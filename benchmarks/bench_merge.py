@@ -180,6 +180,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--placement", choices=["gpu", "compressed"], default="gpu")
     parser.add_argument("--methods", nargs="*")
     parser.add_argument("--sequences", type=int, default=32, help="calibration sequences of 256 tokens an expert")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--without-mergekit", action="store_true")
     options = parser.parse_args()
     options.size = options.size or ("9b" if options.device == "cuda" else "small")
@@ -190,7 +191,7 @@ def main() -> None:
     options = arguments()
     device = torch.device(options.device)
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if device.type == "cuda":

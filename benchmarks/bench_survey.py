@@ -1,9 +1,10 @@
 """Measure the survey agent on a world of reading lists served over real formats, with faults.
 
-The list whose titles name the topic most is in scope, the others are distractors. Two surveys are run with policies
-alone: one in the whole world, one in the world without the curated lists and without any survey paper. Category accuracy
-is over the in-scope works found whose headings name one of the four method families; the second figure printed leaves
-out the works that the curated list shows to the agent with their headings. The last line is JSON.
+The list whose titles name the topic most is in scope, the others are distractors. Two surveys are run, with policies
+alone: in the whole world, and in the world without curated lists and survey papers. Category accuracy is over the
+in-scope works found whose headings name one of the four method families. In the whole world the agent may read these
+headings in the curated list, as it would outside; the figures above the last line leave out the works that the list
+shows, and are without any list, by titles alone. The last line is JSON.
 """
 
 import argparse
@@ -185,18 +186,21 @@ def main() -> None:
         [kept / coverage.high, kept / coverage.low] if coverage and coverage.low and coverage.high else [0.0, 1.0]
     )
     bare_scores = bare.scores(without.survey)
-    print(
-        f"stopped: {full.survey.stop_reason}; coverage: {coverage.method if coverage else ''} {coverage.note if coverage else ''}"
-    )
-    print(
-        f"requests by source: {dict(full.requests)}; without lists: {dict(without.requests)}, {without.seconds:.1f} s"
-    )
-    print(f"works: {kept} kept, {len(full.survey.borderline)} borderline, {full.survey.dropped} dropped")
-    print(f"without lists: {bare_scores}, coverage {without.survey.coverage and without.survey.coverage.note}")
-    print(
-        f"category accuracy: whole world {rounded(whole.accuracy(full.survey))}, of works that the list does not show "
-        f"{rounded(whole.accuracy(full.survey, unlisted_by='lists it under'))}, without lists {rounded(bare.accuracy(without.survey))}"
-    )
+    unlisted = whole.accuracy(full.survey, unlisted_by="lists it under")
+    details = {
+        "stopped": full.survey.stop_reason,
+        "coverage": full.survey.coverage and f"{full.survey.coverage.method}. {full.survey.coverage.note}",
+        "works": f"{kept} kept, {len(full.survey.borderline)} borderline, {full.survey.dropped} dropped",
+        "requests": dict(full.requests),
+        "without lists": {k: rounded(v) for k, v in bare_scores.items()},
+        "requests without lists": dict(without.requests),
+        "seconds without lists": round(without.seconds, 1),
+        "coverage without lists": without.survey.coverage and without.survey.coverage.note,
+        "category accuracy of works the list does not show": rounded(unlisted),
+        "category accuracy without lists": rounded(bare.accuracy(without.survey)),
+    }
+    for name, value in details.items():
+        print(f"{name}: {value}")
     print(
         json.dumps(
             {

@@ -1,4 +1,4 @@
-"""Make benchmarks/data/sampled-humaneval.jsonl.gz: what a small model writes for HumanEval at T 0.2, duplicates and all.
+"""Make benchmarks/data/sampled-humaneval.jsonl.gz: a small model's HumanEval at T 0.2, duplicates and all.
 
     python -m benchmarks.make_sampled
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import RowMapping, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db import Database
 from core.errors import JobFailedError, RunCancelledError
@@ -21,7 +22,7 @@ from core.types.evaluation import EvaluationSummary
 from core.types.job import EmbedTexts, JobKind, JobPayload, JobResult, JobStatus
 from core.types.run import RunStatus
 
-POLL_S = 0.25
+POLL_S = 0.4
 PAYLOAD: TypeAdapter[JobPayload] = TypeAdapter(JobPayload)
 RESULT: TypeAdapter[JobResult] = TypeAdapter(JobResult)
 
@@ -39,19 +40,29 @@ class JobClient:
 
         Raises JobFailedError when the job failed, RunCancelledError when the run was cancelled meanwhile.
         """
-        key = await self._ask(payload)
+        return (await self.run_all([payload]))[0]
+
+    async def run_all(self, payloads: Sequence[JobPayload]) -> Sequence[JobResult]:
+        """Ask for jobs that belong together and await their results, in the order of the payloads.
+
+        They are enqueued in one transaction, side by side: a worker does one candidate's slices one after the other
+        and merges it once. Raises as `run` does.
+        """
+        async with self._db.transaction() as tx:
+            keys = [await self._ask(payload, tx) for payload in payloads]
         while True:
-            row = await self._state(key)
-            if row["status"] == JobStatus.SUCCEEDED:
-                return RESULT.validate_python(row["result"])
-            if row["status"] == JobStatus.FAILED:
-                raise JobFailedError(f"{payload.kind.value}: {row['error']}")
-            if row["status"] == JobStatus.CANCELLED or row["run_status"] == RunStatus.CANCELLED:
+            rows = await self._states(keys)
+            for payload, key in zip(payloads, keys, strict=True):
+                if rows[key]["status"] == JobStatus.FAILED:
+                    raise JobFailedError(f"{payload.kind.value}: {rows[key]['error']}")
+            if any(r["status"] == JobStatus.CANCELLED or r["run_status"] == RunStatus.CANCELLED for r in rows.values()):
                 raise RunCancelledError
+            if all(r["status"] == JobStatus.SUCCEEDED for r in rows.values()):
+                return [RESULT.validate_python(r) for r in await self._results(keys)]
             await asyncio.sleep(POLL_S)
 
-    async def _ask(self, payload: JobPayload) -> str:
-        """Insert and enqueue the job in one transaction where it is new, or was cancelled or failed before a resume."""
+    async def _ask(self, payload: JobPayload, tx: AsyncConnection) -> str:
+        """Insert and enqueue the job where it is new, or was cancelled before the run was resumed."""
         check_split(payload)
         key = payload.key(self._run_id)
         values = {
@@ -59,28 +70,33 @@ class JobClient:
             "candidate_id": None if isinstance(payload, EmbedTexts) else payload.candidate_id,
             "payload": payload.model_dump(mode="json"),
         }  # fmt: skip
-        async with self._db.transaction() as tx:
-            made = await tx.execute(insert(jobs).values(values).on_conflict_do_nothing().returning(jobs.c.key))
-            if made.one_or_none() is None:
-                again = await tx.execute(
-                    update(jobs)
-                    .where(and_(jobs.c.key == key, jobs.c.status == JobStatus.CANCELLED))
-                    .values(status=JobStatus.QUEUED, error=None)
-                    .returning(jobs.c.key)
-                )
-                if again.one_or_none() is None:
-                    return key
-            await self._queue.enqueue_job(key, tx)
+        made = await tx.execute(insert(jobs).values(values).on_conflict_do_nothing().returning(jobs.c.key))
+        if made.one_or_none() is None:
+            again = await tx.execute(
+                update(jobs)
+                .where(and_(jobs.c.key == key, jobs.c.status == JobStatus.CANCELLED))
+                .values(status=JobStatus.QUEUED, error=None)
+                .returning(jobs.c.key)
+            )
+            if again.one_or_none() is None:
+                return key
+        await self._queue.enqueue_job(key, tx)
         return key
 
-    async def _state(self, key: str) -> RowMapping:
+    async def _states(self, keys: Sequence[str]) -> dict[str, RowMapping]:
+        query = (
+            select(jobs.c.key, jobs.c.status, jobs.c.error, runs.c.status.label("run_status"))
+            .join(runs, runs.c.id == jobs.c.run_id)
+            .where(jobs.c.key.in_(keys))
+        )
         async with self._db.transaction() as tx:
-            found = await tx.execute(
-                select(jobs.c.status, jobs.c.result, jobs.c.error, runs.c.status.label("run_status"))
-                .join(runs, runs.c.id == jobs.c.run_id)
-                .where(jobs.c.key == key)
-            )
-            return found.mappings().one()
+            return {row["key"]: row for row in (await tx.execute(query)).mappings()}
+
+    async def _results(self, keys: Sequence[str]) -> Sequence[Any]:
+        async with self._db.transaction() as tx:
+            rows = await tx.execute(select(jobs.c.key, jobs.c.result).where(jobs.c.key.in_(keys)))
+            found = {row.key: row.result for row in rows}
+        return [found[key] for key in keys]
 
 
 class JobStore:

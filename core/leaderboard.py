@@ -7,9 +7,7 @@ and its interval, and is compared item by item in the same way as the metric's o
 from collections.abc import Sequence
 from functools import cache
 
-from scipy.special import comb
-
-from core.errors import InvalidInputError
+from core.passk import pass_at_k
 from core.statistics.bootstrap import Difference, paired_difference, score_interval
 from core.statistics.noise import NoiseFloor
 from core.statistics.strata import Stratum, weighted_mean
@@ -22,17 +20,10 @@ METRIC = "weighted mean"
 _RESAMPLES = 1999
 
 
-def pass_at(samples: int, passed: int, k: int) -> float:
-    """Return the unbiased pass@k of one item: 1 − C(n−c, k)/C(n, k)."""
-    if k > samples:
-        raise InvalidInputError(f"pass@{k} needs {k} samples an item; there are {samples}.")
-    return 1.0 - float(comb(samples - passed, k) / comb(samples, k))
-
-
 def item_score(outcome: ItemOutcome, metric: str) -> float:
     """Return one item's score under a benchmark's metric."""
     if metric.startswith("pass@"):
-        return pass_at(len(outcome.samples), outcome.passed, int(metric[5:]))
+        return pass_at_k(len(outcome.samples), outcome.passed, int(metric[5:]))
     return outcome.score
 
 
@@ -71,8 +62,10 @@ def leaderboard(
     named in the note: a mean over other items is no rank. Equal scores are ordered by id, so ranks are repeatable.
     """
     role = Role(role)
+    own = tuple(e for e in evaluations if e.role == role.value)
     slices = tuple(b for b in benchmarks if b.role is role)
-    own = tuple(e for e in evaluations if e.role == role.value and e.benchmark in {b.name for b in slices})
+    if not benchmarks:
+        return _by_score(role, candidates, own)
     found = {c.id: strata_of(c.id, own, slices) for c in candidates} if slices else {}
     complete = {key: strata for key, strata in found.items() if strata is not None}
     usual = _usual_items(list(complete.values()))
@@ -83,6 +76,23 @@ def leaderboard(
     missing = [c.name for c in candidates if c.id not in scored]
     note = f"not ranked (evaluated on other items or not on all): {', '.join(missing)}" if missing and slices else ""
     return Leaderboard(role=role.value, metric=METRIC, rows=rows, note=note)
+
+
+def _by_score(role: Role, candidates: Sequence[Candidate], evaluations: Sequence[Evaluation]) -> Leaderboard:
+    """Rank by the evaluations' own scores: a command's metric is one number, without items and so without ties."""
+    scores = {e.candidate_id: e for e in evaluations}
+    scored = sorted((c for c in candidates if c.id in scores), key=lambda c: (-scores[c.id].score.value, c.id))
+    values = [scores[c.id].score for c in scored]
+    groups = [1 + len({v.value for v in values if v.value > own.value}) for own in values]
+    rows = tuple(
+        Ranked(
+            rank=place + 1, tie_group=groups[place], candidate=candidate, score=values[place],
+            evaluation_ids=(scores[candidate.id].id,),
+        )
+        for place, candidate in enumerate(scored)
+    )  # fmt: skip
+    metric = values[0].metric if values else METRIC
+    return Leaderboard(role=role.value, metric=metric, rows=rows, note="one number a candidate: no paired test")
 
 
 def with_noise_floor(board: Leaderboard, floor: NoiseFloor) -> Leaderboard:

@@ -52,6 +52,10 @@ class Jobs(Protocol):
         """Ask for a job, or find it, and await its result; raise JobFailedError when it has none."""
         ...
 
+    async def run_all(self, payloads: Sequence[JobPayload]) -> Sequence[JobResult]:
+        """Do the same for jobs that belong together; results come in the order of the payloads."""
+        ...
+
 
 class Journal(Protocol):
     """Where an agent writes what it did, as it does it."""

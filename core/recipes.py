@@ -19,7 +19,6 @@ def baseline_recipe(models: Models, name: str) -> Recipe:
         raise InvalidInputError(f"The SoW has no model {name!r}.")
     config: dict[str, Any] = {
         "merge_method": "linear",
-        "base_model": models.base.name,
         "models": [{"model": name, "parameters": {"weight": 1.0}}],
         "parameters": {"normalize": True},
         "dtype": "float32",

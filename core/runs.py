@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, cast, func, select, tuple_, update
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy import ColumnElement, RowMapping, Text, and_, cast, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db import Database
@@ -138,6 +138,14 @@ class RunStore:
         """Record how far a stage is."""
         merged = runs.c.progress.op("||")(cast({stage.value: progress.model_dump()}, JSONB))
         await self._change(run_id, runs.c.status.in_(ACTIVE), progress=merged)
+
+    async def advance(self, run_id: str, stage: Stage) -> None:
+        """Count one more unit of a stage as done, never beyond its total; branches that run side by side add up."""
+        done = runs.c.progress[stage.value]["done"].as_integer() + 1
+        total = runs.c.progress[stage.value]["total"].as_integer()
+        path = cast([stage.value, "done"], ARRAY(Text))
+        moved = func.jsonb_set(runs.c.progress, path, func.to_jsonb(func.least(done, total)))
+        await self._change(run_id, runs.c.progress.has_key(stage.value), progress=moved)
 
     async def set_best(self, run_id: str, candidate_id: str) -> None:
         """Record the best candidate so far."""

@@ -10,6 +10,8 @@ from core.errors import Problem
 from core.types.sow import StatementOfWork
 
 SHOWN = 160
+# The path of what concerns several fields.
+WHOLE = "(document)"
 _SCHEMA = StatementOfWork.model_json_schema()
 
 
@@ -73,7 +75,7 @@ def _walk(location: Sequence[int | str]) -> tuple[str, Mapping[str, Any]]:
         if inner is not None:
             path = f"{path}.{part}".lstrip(".")
             parent, schema = inner, inner["properties"].get(part, {})
-    return path, _resolve(parent)
+    return path or WHOLE, _resolve(parent)
 
 
 def _options(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -7,6 +7,7 @@ from langgraph.types import Command, Send, interrupt
 
 from agents.context import RunContext
 from agents.experiment.agent import evaluate_candidate, plan_experiments, rank_candidates
+from agents.experiment.beside import show_beside
 from agents.optimizer.agent import optimize_leader
 from agents.optimizer.confirm import confirm_finalists
 from agents.report.agent import write_report
@@ -73,6 +74,7 @@ async def optimize(state: RunState, runtime: Runtime[RunContext]) -> Command[Lit
 async def confirm(state: RunState, runtime: Runtime[RunContext]) -> Command[Literal["approve_publishing"]]:
     """Measure the finalists and the best baselines on items that nothing has seen."""
     confirmed = await confirm_finalists(runtime.context, state["finalists"])
+    await show_beside(runtime.context)
     return Command(update={"confirmed": confirmed}, goto="approve_publishing")
 
 

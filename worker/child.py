@@ -4,6 +4,7 @@ The parent talks to it over a pipe: a job's payload goes in; progress, a result 
 models warm between jobs. It leads its own process group and ends when its parent does.
 """
 
+import importlib
 import logging
 import multiprocessing
 import os
@@ -58,12 +59,13 @@ def _end_with_parent() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _serve(pipe: Connection, make: Callable[[Settings], Perform], settings: Settings) -> None:
+def _serve(pipe: Connection, maker: str, settings: Settings) -> None:
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    perform = make(settings)
+    module, _, name = maker.partition(":")
+    perform: Perform = getattr(importlib.import_module(module), name)(settings)
     while True:
         payload: JobPayload = pipe.recv()
         pipe.send(_answer(perform, payload, lambda done, total: pipe.send(Progress(done, total))))
@@ -82,10 +84,13 @@ def _answer(perform: Perform, payload: JobPayload, report: Report) -> Answer:
 
 
 class Child:
-    """A child process, started when first needed and again after it was killed."""
+    """A child process, started when first needed and again after it was killed.
 
-    def __init__(self, make: Callable[[Settings], Perform], settings: Settings) -> None:
-        self._make = make
+    `maker` is the dotted name of what makes a `Perform` from settings: only the child imports it, and torch with it.
+    """
+
+    def __init__(self, maker: str, settings: Settings) -> None:
+        self._maker = maker
         self._settings = settings
         self._context = multiprocessing.get_context("spawn")
         self._process: Any = None
@@ -100,7 +105,7 @@ class Child:
 
     def _start(self) -> None:
         self._pipe, theirs = self._context.Pipe()
-        self._process = self._context.Process(target=_serve, args=(theirs, self._make, self._settings), daemon=False)
+        self._process = self._context.Process(target=_serve, args=(theirs, self._maker, self._settings), daemon=False)
         self._process.start()
         theirs.close()
 

@@ -22,10 +22,10 @@ from core.settings import Settings
 from core.types.job import JobPayload, JobResult
 from core.types.run import Spent
 from worker.child import Child, Failure, Progress
-from worker.perform import make_perform
-from worker.session import device_name
+from worker.device import device_name
 
 TICK_S = 1.0
+PERFORM = "worker.perform:make_perform"
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ async def run_worker(settings: Settings) -> None:
     db, app = Database(url), open_queue(url)
     device = device_name(settings.device)
     host = socket.gethostname()
-    worker = Worker(settings, JobStore(db), RunStore(db), Child(make_perform, settings), f"worker@{host}", device)
+    worker = Worker(settings, JobStore(db), RunStore(db), Child(PERFORM, settings), f"worker@{host}", device)
 
     @app.task(name=DO_JOB, queue=JOBS)
     async def do_job(key: str) -> None:

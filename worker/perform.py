@@ -10,15 +10,25 @@ from core.errors import InvalidInputError
 from core.passk import score
 from core.settings import Settings
 from core.types.evaluation import Evaluation
-from core.types.job import Embeddings, EmbedTexts, Exported, JobPayload, JobResult, MergeEvaluate, MergeExport
+from core.types.job import (
+    CommandEvaluate,
+    Embeddings,
+    EmbedTexts,
+    Exported,
+    JobPayload,
+    JobResult,
+    MergeEvaluate,
+    MergeExport,
+)
 from core.types.sow import Benchmark
 from worker.benchmark import Hub, Slice, load_items
 from worker.child import Report
+from worker.command import evaluate_command
 from worker.embed import MODEL, embed
 from worker.evaluate import Plan, Progress, evaluate
 from worker.merge.export import export
-from worker.protocols.base import find_protocol
 from worker.protocols.item import Item
+from worker.protocols.registry import find_protocol
 from worker.session import Session, bank_recipe
 
 
@@ -39,10 +49,10 @@ class Performer:
 
     @_perform.register
     def _(self, payload: MergeEvaluate, report: Report) -> JobResult:
+        protocol = find_protocol(payload.benchmark.protocol)
         items = self._items(payload.benchmark, payload.item_ids, payload.root)
         load_s = self._session.load(payload.models, payload.root)
         resident = self._session.put(payload.recipe, payload.models.base.name)
-        protocol = find_protocol(payload.benchmark.protocol)
         plan = Plan(protocol, items, payload.benchmark.sampling)
         outcomes, cost = evaluate(self._session.engine, plan, self._session.open_grader, _samples(report))
         described = ", ".join(f"{k} {v}" for k, v in self._session.engine.describe().items())
@@ -73,6 +83,10 @@ class Performer:
             blobs = Blobs(self._settings.artifact_dir)
             files = {name: blobs.adopt(exported.path / name)[0] for name in exported.files}
         return Exported(files=files, checksum=exported.checksum)
+
+    @_perform.register
+    def _(self, payload: CommandEvaluate, report: Report) -> JobResult:
+        return evaluate_command(payload)
 
     @_perform.register
     def _(self, payload: EmbedTexts, report: Report) -> JobResult:

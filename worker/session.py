@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -16,6 +15,7 @@ from core.settings import Settings
 from core.types.recipe import Recipe
 from core.types.sow import ModelRef as SowModel
 from core.types.sow import Models
+from worker.device import device_name
 from worker.evaluate import Grader
 from worker.generate.port import Engine, EngineOptions
 from worker.generate.registry import load_engine
@@ -61,7 +61,7 @@ class Session:
         self._bank = ExpertBank.load(base, experts, device=self.device)
         if models.max_parameters is not None and self._bank.parameters > models.max_parameters:
             raise InvalidInputError(
-                f"The base has {self._bank.parameters:,} parameters, more than max_parameters {models.max_parameters:,}."
+                f"The base has {self._bank.parameters:,} parameters; max_parameters is {models.max_parameters:,}."
             )
         self._engine = load_engine(self._settings.engine, base.path, EngineOptions(device=str(self.device)))
         self._loaded = wanted
@@ -125,15 +125,3 @@ def bank_recipe(recipe: Recipe, base_name: str) -> Recipe:
         {**entry, "model": BASE} if entry.get("model") == base_name else entry for entry in config.get("models", ())
     ]
     return Recipe(method=recipe.method, config=config)
-
-
-def device_name(wanted: str) -> str:
-    """Return a torch device's name; `auto` is the first GPU where there is one."""
-    if wanted != "auto":
-        return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def resolve_path(root: str, name: str) -> Path:
-    """Return a path of the SoW, relative ones from its folder."""
-    return (Path(root) / name).resolve()

@@ -3,7 +3,6 @@
 Nothing an agent or a model says becomes a score: scores come from the workers' evaluations alone.
 """
 
-import asyncio
 from collections.abc import Sequence
 
 from agents.context import RunContext
@@ -57,10 +56,12 @@ async def evaluate_candidate(context: RunContext, candidate_id: str) -> bool:
         evaluations = await evaluate(context, candidate, Role.SCREEN)
     except (JobFailedError, BudgetExceededError) as error:
         await context.records.put_candidate(context.run_id, candidate.evolve(note=error.message))
+        await context.runs.advance(context.run_id, Stage.EXPERIMENT)
         await context.journal.event(
             "candidate.failed", f"{candidate.name}: {error.message}", stage=Stage.EXPERIMENT, candidate=candidate_id
         )
         return False
+    await context.runs.advance(context.run_id, Stage.EXPERIMENT)
     scores = {e.benchmark: round(e.score.value, 4) for e in evaluations}
     shown = ", ".join(f"{name} {value:.1%}" for name, value in scores.items())
     await context.journal.event(
@@ -73,7 +74,7 @@ async def evaluate_candidate(context: RunContext, candidate_id: str) -> bool:
 async def evaluate(context: RunContext, candidate: Candidate, role: Role) -> Sequence[Evaluation]:
     """Return a candidate's evaluations on all slices of a role; raise JobFailedError when one has none."""
     payloads = task_pack(context.sow.kind).payloads(context.sow, candidate, role, context.root)
-    results = await asyncio.gather(*(context.jobs.run(p) for p in payloads))
+    results = await context.jobs.run_all(payloads)
     return [r for r in results if isinstance(r, Evaluation)]
 
 
@@ -96,5 +97,4 @@ async def rank_candidates(context: RunContext, evaluated: Sequence[str]) -> str:
         "leaderboard.screen", f"{leader.candidate.name} leads with {leader.score.value:.1%}{note}.",
         stage=Stage.EXPERIMENT, leader=leader.candidate.id,
     )  # fmt: skip
-    await context.journal.progress(Stage.EXPERIMENT, len(candidates), len(known))
     return leader.candidate.id

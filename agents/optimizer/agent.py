@@ -6,11 +6,15 @@ says why.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from agents.context import RunContext
+from agents.decision import Brain
 from agents.optimizer.bandit import BanditStrategy
+from agents.optimizer.gaussian_process import Trials, smoothed
 from agents.optimizer.job_evaluator import JobEvaluator
 from agents.optimizer.optuna_strategy import OptunaStrategy
 from agents.optimizer.optuna_study import OptunaStudy, StudySettings
@@ -22,6 +26,7 @@ from agents.optimizer.strategy import Strategy
 from agents.optimizer.warm_starts import warm_starts
 from agents.run_budget import check_budget
 from core.errors import JobFailedError
+from core.ports import Jobs
 from core.statistics.winner import corrected_winner
 from core.types.candidate import Candidate, CandidateKind, Leaderboard
 from core.types.optimization import OptimizationResult, TrialRecord
@@ -30,6 +35,7 @@ from core.types.sow import Role, StatementOfWork
 
 DOCUMENT = "optimization"
 FINAL_PREFIX = "final-"
+SMOOTHED_FROM = 8
 
 
 async def optimize_leader(context: RunContext, leader: str) -> list[str]:
@@ -66,44 +72,81 @@ def _trials(sow: StatementOfWork) -> int:
 
 
 async def _optimize(context: RunContext, leader: Candidate, board: Leaderboard) -> OptimizationResult:
-    sow = context.sow
+    evaluator = JobEvaluator(context.jobs, context.sow, space_of(context.sow, board), context.root)
+    plan = SearchPlan(_trials(context.sow), allow=lambda: check_budget(context), heard=_Listener(context, evaluator))
+    settings = StudySettings(f"run-{context.run_id}", context.database_url, context.sow.seed)
+    return await search_result(
+        context.jobs, context.sow, (leader, board), plan, Surroundings(settings, context.brain, context.root)
+    )
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where a search keeps its study, who proposes, and the folder that relative paths start from."""
+
+    study: StudySettings = field(default_factory=lambda: StudySettings("search"))
+    brain: Brain | None = None
+    root: str = ""
+
+
+async def search_result(
+    jobs: Jobs,
+    sow: StatementOfWork,
+    start: tuple[Candidate, Leaderboard],
+    plan: SearchPlan,
+    around: Surroundings | None = None,
+) -> OptimizationResult:
+    """Search from a leader, given with its leaderboard, and return what came of it.
+
+    The SoW's racing rules and seed replace the plan's. Needs a merge task with search slices and a leader's recipe.
+    """
+    around = around or Surroundings()
+    leader, board = start
     space = space_of(sow, board)
-    evaluator = JobEvaluator(context.jobs, sow, space, context.root)
+    evaluator = JobEvaluator(jobs, sow, space, around.root)
     try:
         measured, pool = await evaluator.in_full(leader)
     except JobFailedError as error:
         note = f"The leader could not be evaluated on the search items: {error.message}"
         return OptimizationResult(strategy="none", finalists=(leader,), note=note)
-    study = OptunaStudy(space, StudySettings(f"run-{context.run_id}", context.database_url, sow.seed))
     rules = RacingRules(block=sow.optimization.block_items, error=sow.optimization.drop_error)
-    plan = SearchPlan(_trials(sow), rules, sow.seed, lambda: check_budget(context), _Listener(context, evaluator))
-    search = Search(_strategy(context, space, study, board), evaluator, pool, measured.scores, plan)
-    start_value = search.best
-    trials = await search.run()
+    starts = warm_starts(space, board)[: max(1, plan.trials // 2)]
+    with closing(OptunaStudy(space, around.study)) as study:
+        strategy = _strategy(sow, study, starts, _proposer(around.brain, space, sow.seed))
+        search = Search(strategy, evaluator, pool, measured.scores, replace(plan, rules=rules, seed=sow.seed))
+        await search.run()
+        return await _result(search, study, evaluator, leader)
+
+
+def _proposer(brain: Brain | None, space: SearchSpace, seed: int) -> Proposer | None:
+    return Proposer(brain, space, seed) if brain is not None and brain.model is not None else None
+
+
+async def _result(search: Search, study: OptunaStudy, evaluator: JobEvaluator, leader: Candidate) -> OptimizationResult:
+    trials = await search.strategy.history()
     return OptimizationResult(
         strategy=search.strategy.name,
         study=study.name,
         trials=trials,
         finalists=_finalists(search, evaluator, leader, trials),
-        start_value=start_value,
+        start_value=search.pool.mean(search.start),
         best_value=search.best,
         optimism=_optimism(search),
-        item_evaluations=len(pool.keys) + sum(t.item_evaluations for t in trials),
-        items=len(pool.keys),
+        item_evaluations=len(search.pool.keys) + sum(t.item_evaluations for t in trials),
+        items=len(search.pool.keys),
         refused=study.refused(),
         importance=study.importance(),
         note=search.note,
     )
 
 
-def _strategy(context: RunContext, space: SearchSpace, study: OptunaStudy, board: Leaderboard) -> Strategy:
-    spec, seed = context.sow.optimization, context.sow.seed
-    starts = warm_starts(space, board)[: max(1, _trials(context.sow) // 2)]
-    base = OptunaStrategy(study, "gp" if spec.strategy == "bandit" else spec.strategy, starts)
-    if spec.strategy != "bandit":
-        return base
-    proposer = Proposer(context.brain, space, seed) if context.brain.model else None
-    return BanditStrategy(base, seed, proposer)
+def _strategy(
+    sow: StatementOfWork, study: OptunaStudy, starts: Sequence[tuple[str, Point]], proposer: Proposer | None
+) -> Strategy:
+    kind = sow.optimization.strategy
+    if kind == "bandit":
+        return BanditStrategy(OptunaStrategy(study, "gp", starts), sow.seed, proposer)
+    return OptunaStrategy(study, kind, starts)
 
 
 class _Listener:
@@ -130,12 +173,29 @@ def _finalists(
     search: Search, evaluator: JobEvaluator, leader: Candidate, trials: Sequence[TrialRecord]
 ) -> tuple[Candidate, ...]:
     """Return the best fully measured candidates, the leader among them where it belongs there."""
-    complete = {t.candidate_id: t for t in trials if t.state == "complete" and t.value is not None}
-    ranked = sorted(complete.values(), key=lambda t: (-(t.value or 0.0), t.number))
+    complete = [t for t in named_best(trials, evaluator.space) if t.state == "complete"]
     start = search.pool.mean(search.start)
-    better = [t for t in ranked if (t.value or 0.0) > start]
+    better = [t for t in complete if (t.value or 0.0) > start]
     chosen = [_final(evaluator, t) for t in better[: evaluator.sow.optimization.finalists]]
     return (*chosen, leader) if len(chosen) < evaluator.sow.optimization.finalists else tuple(chosen)
+
+
+def named_best(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialRecord]:
+    """Return the trials with a value, best first by the value that the process over all trials gives them.
+
+    The raw best of many is mostly lucky; neighbors tell how lucky. With few trials the raw values decide.
+    """
+    found = list({t.candidate_id: t for t in trials if t.value is not None and t.state != "repeated"}.values())
+    values = np.array([t.value for t in found], dtype=np.float64)
+    if len(found) >= SMOOTHED_FROM:
+        seen = np.array([[t.parameters[d.name] for d in space.dimensions] for t in found])
+        low, high = (np.array([getattr(d, end) for d in space.dimensions]) for end in ("low", "high"))
+        methods = np.array([[float(t.method == m) for m in space.methods] for t in found])
+        unit = np.hstack([(seen - low) / (high - low), methods])
+        choices = tuple(range(seen.shape[1], unit.shape[1]))
+        near = smoothed(Trials(unit, values, np.array([t.deviation for t in found]), choices))
+        values = np.where(np.isfinite(near), near, values - 1.0)
+    return [found[i] for i in np.argsort(-values, kind="stable")]
 
 
 def _final(evaluator: JobEvaluator, trial: TrialRecord) -> Candidate:

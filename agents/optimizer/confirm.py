@@ -5,6 +5,7 @@ reference holds after Holm's correction over all comparisons; otherwise the word
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 from agents.context import RunContext
 from agents.optimizer.agent import FINAL_PREFIX
@@ -14,7 +15,6 @@ from core.ports import Jobs
 from core.splits import TRIAL_PREFIX, check_stage
 from core.statistics.binomial import holm
 from core.statistics.bootstrap import Difference, paired_difference
-from core.statistics.strata import weighted_mean
 from core.types.candidate import Candidate, CandidateKind, Leaderboard
 from core.types.evaluation import Evaluation
 from core.types.job import MergeEvaluate
@@ -22,6 +22,7 @@ from core.types.optimization import Comparison, Confirmation
 from core.types.run import Stage
 from core.types.sow import Benchmark, Role, StatementOfWork
 
+Verdict = Literal["improved", "tied", "worse"]
 DOCUMENT = "confirmation"
 ALPHA = 0.05
 # Far from any seed that a SoW is likely to name, and another stream than the search's.
@@ -60,7 +61,7 @@ async def confirm(
     """Return the confirmation of finalists against references, the leaderboard over both, and their evaluations."""
     finalists, references = groups
     empty = Leaderboard(role="confirm", metric="weighted mean", rows=())
-    slices = _fresh(sow)
+    slices = fresh_sow(sow).benchmarks_of(Role.CONFIRM)
     if sow.kind != "merge" or not slices:
         words = "The Statement of Work has no benchmark with role 'confirm': the result is not confirmed."
         return _unconfirmed(finalists, words), empty, []
@@ -78,12 +79,14 @@ async def confirm(
     return _judge(groups, evaluations, slices), board, evaluations
 
 
-def _fresh(sow: StatementOfWork) -> tuple[Benchmark, ...]:
-    """Return the confirm slices with seeds that no earlier stage used."""
+def fresh_sow(sow: StatementOfWork) -> StatementOfWork:
+    """Return the SoW with seeds of its confirm slices that no earlier stage used."""
     seed = (sow.seed + FRESH) % 2**31
-    return tuple(
-        b.evolve(sampling=b.sampling.evolve(seed=b.sampling.seed + seed)) for b in sow.benchmarks_of(Role.CONFIRM)
-    )
+    slices = [
+        b.evolve(sampling=b.sampling.evolve(seed=b.sampling.seed + seed)) if b.role is Role.CONFIRM else b
+        for b in sow.benchmarks
+    ]
+    return sow.evolve(benchmarks=slices)
 
 
 async def _evaluate(
@@ -115,11 +118,7 @@ def _judge(
         return _unconfirmed(finalists, "Confirmation could not be measured: a finalist or every reference failed.")
     found = [(f, r, paired_difference(scores[f], scores[r])) for f in measured for r in against]
     comparisons = _compare(found, names)
-    # The finalists' order is the search's: the best one by search goes first, so that confirm items choose nothing.
-    winner = next((f for f in measured if _verdict(f, comparisons) == "improved"), None)
-    if winner is None:
-        winner = max((*measured, *against), key=lambda i: weighted_mean(scores[i]))
-    verdict = _verdict(winner, comparisons) if winner in measured else _best_verdict(measured, comparisons)
+    winner, verdict = _winner(measured, comparisons)
     return Confirmation(
         done=True, winner=winner, verdict=verdict, words=_conclusion(winner, verdict, comparisons, names),
         comparisons=tuple(comparisons), seed=slices[0].sampling.seed,
@@ -131,7 +130,7 @@ def _compare(found: Sequence[tuple[str, str, Difference]], names: dict[str, str]
     adjusted = holm([d.p_value for _, _, d in found])
     comparisons = []
     for (finalist, reference, difference), p in zip(found, adjusted, strict=True):
-        verdict = "tied" if p > ALPHA else "improved" if difference.value > 0 else "worse"
+        verdict: Verdict = "tied" if p > ALPHA else "improved" if difference.value > 0 else "worse"
         comparison = Comparison(
             candidate_id=finalist, reference_id=reference, difference=as_score(difference),
             p_value=difference.p_value, adjusted_p=p, test=difference.test, verdict=verdict,
@@ -148,18 +147,27 @@ def _words(finalist: str, reference: str, difference: Difference, verdict: str) 
     return f"{finalist} {said} {reference}: {gap}."
 
 
-def _verdict(finalist: str, comparisons: Sequence[Comparison]) -> str:
+def _verdict(finalist: str, comparisons: Sequence[Comparison]) -> Verdict:
     """Return 'improved' only where a finalist beats every reference, 'worse' where one of them beats it."""
     verdicts = {c.verdict for c in comparisons if c.candidate_id == finalist}
     return "improved" if verdicts == {"improved"} else "worse" if "worse" in verdicts else "tied"
 
 
-def _best_verdict(finalists: Sequence[str], comparisons: Sequence[Comparison]) -> str:
-    verdicts = {_verdict(f, comparisons) for f in finalists}
-    return next(v for v in ("improved", "tied", "worse") if v in verdicts)
+def _winner(finalists: Sequence[str], comparisons: Sequence[Comparison]) -> tuple[str, Verdict]:
+    """Return the candidate to report: the first finalist, in the search's order, with the best verdict.
+
+    Confirm scores choose nothing among equals, or the winner's curse would come back. Where every finalist is worse,
+    the reference that beats the first one is reported.
+    """
+    for wanted in ("improved", "tied"):
+        for finalist in finalists:
+            if (verdict := _verdict(finalist, comparisons)) == wanted:
+                return finalist, verdict
+    beaten_by = [c.reference_id for c in comparisons if c.candidate_id == finalists[0] and c.verdict == "worse"]
+    return beaten_by[0], "worse"
 
 
-def _conclusion(winner: str, verdict: str, comparisons: Sequence[Comparison], names: dict[str, str]) -> str:
+def _conclusion(winner: str, verdict: Verdict, comparisons: Sequence[Comparison], names: dict[str, str]) -> str:
     own = " ".join(c.words for c in comparisons if c.candidate_id == winner) or " ".join(c.words for c in comparisons)
     said = {
         "improved": f"{names[winner]} is a confirmed improvement over every reference.",

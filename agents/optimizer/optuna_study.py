@@ -19,6 +19,7 @@ from agents.optimizer.gaussian_process import DEVIATION, GaussianProcessSampler
 from agents.optimizer.space import Point, SearchSpace
 from agents.optimizer.strategy import Proposal
 from core.errors import InvalidInputError
+from core.study_storage import open_study_storage
 from core.types.optimization import TrialRecord
 
 METHOD, RECORD, SOURCE, START = "method", "record", "source", "start"
@@ -37,27 +38,25 @@ class StudySettings:
     seed: int = 0
 
 
-def storage_url(database_url: str) -> str:
-    """Return a PostgreSQL URL with the driver that is installed here."""
-    for scheme in ("postgresql://", "postgres://", "postgresql+asyncpg://"):
-        if database_url.startswith(scheme):
-            return "postgresql+psycopg://" + database_url.removeprefix(scheme)
-    return database_url
-
-
 class OptunaStudy:
     """One search's trials. Calls block: use it from a thread."""
 
     def __init__(self, space: SearchSpace, settings: StudySettings) -> None:
         self._space = space
         self._seed = settings.seed
-        storage = optuna.storages.RDBStorage(storage_url(settings.url)) if settings.url else None
+        self._storage = open_study_storage(settings.url) if settings.url else None
         self._study = optuna.create_study(
-            study_name=settings.name, storage=storage, direction="maximize", load_if_exists=True
+            study_name=settings.name, storage=self._storage, direction="maximize", load_if_exists=True
         )
         floats = {d.name: FloatDistribution(d.low, d.high) for d in space.dimensions}
         choice = {METHOD: CategoricalDistribution(space.methods)} if len(space.methods) > 1 else {}
         self._distributions: dict[str, BaseDistribution] = {**floats, **choice}
+
+    def close(self) -> None:
+        """Close the connections to the database; a study in memory has none."""
+        if self._storage is not None:
+            self._storage.remove_session()
+            self._storage.engine.dispose()
 
     @property
     def name(self) -> str:
@@ -160,5 +159,5 @@ class OptunaStudy:
         if name == "cmaes":
             return CmaEsSampler(seed=seed, n_startup_trials=0)
         if name == "tpe":
-            return TPESampler(seed=seed, n_startup_trials=6, multivariate=True, warn_independent_sampling=False)
+            return TPESampler(seed=seed, n_startup_trials=6, multivariate=True)
         return RandomSampler(seed)

@@ -135,7 +135,8 @@ class Search:
             self._keep(record.candidate_id, raced.scores)
         return record.evolve(
             state="dropped" if raced.dropped else "complete", value=raced.value, deviation=raced.deviation,
-            best=self.best, items=len(raced.scores), item_evaluations=len(raced.scores), evaluation_ids=tuple(evaluation_ids),
+            best=self.best, items=len(raced.scores), item_evaluations=len(raced.scores),
+            evaluation_ids=tuple(evaluation_ids),
         )  # fmt: skip
 
     def _keep(self, candidate_id: str, scores: Mapping[Key, float]) -> None:

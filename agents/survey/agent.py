@@ -16,6 +16,7 @@ from agents.survey.harvest import harvest_lists, topical_surveys
 from agents.survey.judgement import assess_all, classify, screen
 from agents.survey.meaning import closeness
 from agents.survey.merging_taxonomy import MERGING, applies_to_merging
+from agents.survey.prose import write_prose
 from agents.survey.queries import as_context, grown, plan_question
 from agents.survey.screening import KEEP, Screener, Verdict, by_score
 from agents.survey.snowball import Snowball
@@ -93,7 +94,7 @@ class Procedure:
             for found in kept
         ]
         used = {c for w in works for c in w.categories}
-        return Survey(
+        concluded = Survey(
             works=tuple(await assess_all(self.desk, works)),
             borderline=tuple(_scored(f.work, verdicts[f.key]) for f in borderline),
             dropped=len(pool) - len(kept) - len(borderline),
@@ -103,6 +104,7 @@ class Procedure:
             stop_reason=self.bench.stop_reason,
             model_used=self.desk.brain.model,
         )
+        return concluded.model_copy(update={"prose": await write_prose(self.desk.brain, concluded)})
 
     async def _plan(self, policy: Sequence[str]) -> list[str]:
         titles = self._titles()[0][:_SHOWN_TITLES]

@@ -7,6 +7,7 @@ from pathlib import Path
 from agents.survey.agent import survey
 from agents.survey.desk import Desk, Sources
 from agents.survey.exports import to_bibtex, to_csl, to_csv
+from agents.survey.html import to_html
 from agents.survey.markdown import to_markdown
 from core.types.sow import StatementOfWork
 from core.types.work import Survey
@@ -16,6 +17,7 @@ def render(found: Survey, title: str) -> Mapping[str, str]:
     """Return every export of a survey by file name."""
     return {
         "survey.md": to_markdown(found, title),
+        "survey.html": to_html(found, title),
         "survey.bib": to_bibtex(found),
         "survey.csv": to_csv(found),
         "survey.csl.json": to_csl(found),

@@ -115,14 +115,23 @@ class Pool:
         return record, new
 
     def _absorb_twins(self, record: Found) -> Found:
-        """Fold in records that the merged ids now show to be the same work."""
-        for identity in _identities(record.work):
-            key = self._by_id.get(identity)
-            twin = self._records.get(key) if key else None
-            if twin is not None and twin is not record and not _conflict(twin.work, record.work):
-                self._forget(twin)
-                _absorb(record, twin)
+        """Fold in records that the merged ids and titles now show to be the same work."""
+        while (twin := self._twin(record)) is not None:
+            self._forget(twin)
+            _absorb(record, twin)
         return record
+
+    def _twin(self, record: Found) -> Found | None:
+        for identity in _identities(record.work):
+            twin = self._records.get(self._by_id.get(identity, ""))
+            if twin is not None and twin is not record and not _conflict(twin.work, record.work):
+                return twin
+        for title in {normalize_title(t) for t in (record.work.title, *record.other_titles)}:
+            for key in self._by_title.get(title, ()):
+                twin = self._records.get(key)
+                if twin is not None and twin is not record and _same_by_title(twin.work, record.work):
+                    return twin
+        return None
 
     def _remember(self, record: Found) -> None:
         self._records[record.key] = record

@@ -80,6 +80,13 @@ def link_of(work: Work) -> str | None:
     return f"https://doi.org/{work.ids.doi}" if work.ids.doi else None
 
 
+def label_of(work: Work) -> str:
+    """Return how a work is named in running text: first author and year, or the start of its title."""
+    author = work.authors[0].split()[-1] if _has_author(work) else " ".join(work.title.split()[:3])
+    more = " et al." if len(work.authors) > 1 else ""
+    return f"{author}{more} {work.year}" if work.year else f"{author}{more}"
+
+
 def to_csv(survey: Survey) -> str:
     """Return all kept and borderline works as CSV, one a row."""
     out = io.StringIO()

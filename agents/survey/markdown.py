@@ -6,7 +6,8 @@ Titles and all other text from sources are escaped, so that they can't make mark
 import re
 from collections.abc import Iterable, Sequence
 
-from agents.survey.exports import link_of
+from agents.survey.exports import label_of, link_of
+from agents.survey.prose import CITATION
 from core.types.work import Coverage, LedgerRow, Repository, Survey, Work
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#!~$])")
@@ -18,11 +19,10 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(lambda m: {"<": "&lt;", ">": "&gt;"}.get(m.group(1), "\\" + m.group(1)), flat)
 
 
-def to_markdown(survey: Survey, title: str, prose: str = "") -> str:
+def to_markdown(survey: Survey, title: str) -> str:
     """Return the report."""
     parts = [f"# Survey: {escape(title)}", _summary(survey)]
-    if prose:
-        parts.append(prose)
+    parts += [_cited(paragraph, survey) for paragraph in survey.prose]
     parts.append(_coverage(survey.coverage))
     for key, described in survey.taxonomy.items():
         works = [w for w in survey.works if w.categories and w.categories[0] == key]
@@ -47,6 +47,21 @@ def _summary(survey: Survey) -> str:
     )
 
 
+def _cited(paragraph: str, survey: Survey) -> str:
+    """Return a paragraph with its citations as links; odd parts of the split are keys."""
+    works = {w.key: w for w in survey.works}
+    parts = CITATION.split(paragraph)
+    return "".join(
+        (_named(works[part], label_of(works[part])) if part in works else "") if number % 2 else escape(part)
+        for number, part in enumerate(parts)
+    )
+
+
+def _named(work: Work, text: str) -> str:
+    link = link_of(work)
+    return f"[{escape(text)}](<{link}>)" if link else escape(text)
+
+
 def _coverage(coverage: Coverage | None) -> str:
     if coverage is None:
         return ""
@@ -62,10 +77,8 @@ def _category(key: str, described: str, works: Sequence[Work]) -> str:
 
 
 def _row(work: Work) -> str:
-    link = link_of(work)
-    name = f"[{escape(work.title)}](<{link}>)" if link else escape(work.title)
     cells = (
-        name,
+        _named(work, work.title),
         str(work.year or ""),
         _list(work.pros),
         _list(work.cons),

@@ -32,5 +32,5 @@ async def closeness(texts: Texts, pool: Pool, verdicts: Mapping[str, Verdict]) -
     middle = vectors[core].mean(axis=0)
     cosines = vectors @ (middle / (np.linalg.norm(middle) or 1.0))
     typical = np.sort(cosines[core])
-    ranks = np.searchsorted(typical, cosines) / len(typical)
+    ranks = np.searchsorted(typical, cosines, side="right") / len(typical)
     return {record.key: float(_WEIGHT * rank) for record, rank in zip(records, ranks, strict=True)}

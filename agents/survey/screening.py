@@ -16,10 +16,11 @@ from core.types.work import Screening, Work
 
 KEEP = 0.5
 BORDERLINE = 0.35
-_PASSES = 2
 _CORE = 0.75
 _ALIKE = 0.5
 _ENOUGH_REFERENCES = 5
+_VOUCHES = 0.4
+_ONE = 1.0
 
 
 @dataclass(frozen=True)
@@ -31,24 +32,29 @@ class Verdict:
     reason: str
 
 
+_Sign = tuple[float, str]
+
+
 @dataclass
 class Screener:
-    """Judges the works of a pool; what it has kept and learned so far is where the next judgement starts."""
+    """Judges the works of a pool; what it has learned of the topic's wording serves the next judgement."""
 
     topic: Topic
     wording: Wording = NOTHING_LEARNED
     closeness: Mapping[str, float] = field(default_factory=dict)
-    _kept: set[str] = field(default_factory=set)
     _tokens: dict[tuple[str, int], tuple[list[str], list[str]]] = field(default_factory=dict)
 
     def judge(self, pool: Pool) -> dict[str, Verdict]:
-        """Return the verdict on every work of the pool, repeated as neighbors change."""
-        for _ in range(_PASSES):
-            kept = {record.key for record in map(pool.get, self._kept) if record is not None}
-            verdicts = {found.key: self._verdict(found, kept, pool) for found in pool}
-            self._kept = {key for key, v in verdicts.items() if v.screening is Screening.KEPT}
-            self._learn(pool, verdicts)
-        return verdicts
+        """Return the verdict on every work of the pool.
+
+        A work vouches for its neighbors only as far as its own words, lists and meaning speak for it. Were works that
+        are in scope by their company alone to vouch in turn, the scope would creep into neighboring fields.
+        """
+        own = {found.key: self._own_signs(found) for found in pool}
+        self._learn(pool, own)
+        own = {found.key: self._own_signs(found) for found in pool}
+        vouching = {key: weight for key, signs in own.items() if (weight := _together(signs)) >= _VOUCHES}
+        return {found.key: self._verdict(found, own[found.key], vouching, pool) for found in pool}
 
     def tokens_of(self, work: Work) -> tuple[list[str], list[str]]:
         """Return the stems of a work's title and of its abstract."""
@@ -62,23 +68,20 @@ class Screener:
         title, abstract = self.tokens_of(work)
         return self.topic.directness([*title, *abstract]) > 0 or self.wording.score(title) >= _ALIKE
 
-    def _learn(self, pool: Pool, verdicts: Mapping[str, Verdict]) -> None:
+    def _learn(self, pool: Pool, own: Mapping[str, Sequence[_Sign]]) -> None:
         core: list[list[str]] = []
         rest: list[list[str]] = []
         for found in pool:
             title, _ = self.tokens_of(found.work)
-            (core if verdicts[found.key].score >= _CORE else rest).append(title)
+            (core if _together(own[found.key]) >= _CORE else rest).append(title)
         self.wording = learn(core, rest)
 
-    def _verdict(self, found: Found, kept: set[str], pool: Pool) -> Verdict:
+    def _verdict(self, found: Found, own: Sequence[_Sign], vouching: Mapping[str, float], pool: Pool) -> Verdict:
         ruled_out = self._rule(found)
         if ruled_out:
             return Verdict(Screening.DROPPED, 0.0, ruled_out)
-        signs = self._signs(found, kept, pool)
-        doubt = 1.0
-        for weight, _ in signs:
-            doubt *= 1.0 - weight
-        score = round(1.0 - doubt, 4)
+        signs = [*own, *_company(found, vouching, pool)]
+        score = round(_together(signs), 4)
         reason = "; ".join(why for weight, why in sorted(signs, reverse=True) if weight > 0.05)
         return Verdict(decision(score), score, reason or "nothing ties it to the topic")
 
@@ -92,7 +95,7 @@ class Screener:
             return f"of {work.year}, outside {topic.years[0]}-{topic.years[1]}"
         return None
 
-    def _signs(self, found: Found, kept: set[str], pool: Pool) -> list[tuple[float, str]]:
+    def _own_signs(self, found: Found) -> list[_Sign]:
         title, abstract = self.tokens_of(found.work)
         signs = [
             (0.9 * self.topic.directness(title), "its title names the topic"),
@@ -103,32 +106,38 @@ class Screener:
             signs.append((0.9, "the user's catalogue holds it"))
         if found.headings:
             signs.append((min(0.9, 0.6 + 0.15 * len(found.headings)), f"listed in {', '.join(sorted(found.headings))}"))
-        signs += _company(found, kept, pool)
         near = self.closeness.get(found.key)
         if near is not None:
             signs.append((near, "close in meaning to in-scope works"))
         return signs
 
 
-def _company(found: Found, kept: set[str], pool: Pool) -> list[tuple[float, str]]:
+def _together(signs: Sequence[_Sign]) -> float:
+    doubt = 1.0
+    for weight, _ in signs:
+        doubt *= 1.0 - weight
+    return 1.0 - doubt
+
+
+def _company(found: Found, vouching: Mapping[str, float], pool: Pool) -> list[_Sign]:
     """Return what a work's references and citations say: famous works are cited by all topics, so shares count."""
-    citing = _kept_among(found.cited_by, kept, pool)
-    cited = _kept_among(found.cites, kept, pool)
+    citing = _vouched(found.cited_by, vouching, pool)
+    cited = _vouched(found.cites, vouching, pool)
     signs = []
-    if citing:
+    if citing > _ONE:
         share = citing / max(citing, found.work.citations or 0)
-        signs.append((min(0.85, 1.2 * share * citing / (citing + 2)), f"{citing} in-scope works cite it"))
-    if found.references_seen >= _ENOUGH_REFERENCES and cited > 1:
+        signs.append((min(0.85, 1.2 * share * citing / (citing + 2)), f"{citing:.0f} in-scope works cite it"))
+    if found.references_seen >= _ENOUGH_REFERENCES and cited > _ONE:
         share = cited / found.references_seen
         signs.append((min(0.85, 1.8 * share), f"{share:.0%} of its references are in scope"))
-    elif cited > 1:
-        signs.append((0.9 * (cited - 1) / (cited + 2), f"it cites {cited} in-scope works"))
+    elif cited > _ONE:
+        signs.append((0.9 * (cited - 1) / (cited + 2), f"it cites {cited:.0f} in-scope works"))
     return signs
 
 
-def _kept_among(keys: set[str], kept: set[str], pool: Pool) -> int:
-    records = (pool.get(key) for key in keys)
-    return len({r.key for r in records if r is not None and r.key in kept})
+def _vouched(keys: set[str], vouching: Mapping[str, float], pool: Pool) -> float:
+    records = {r.key for r in map(pool.get, keys) if r is not None}
+    return sum(vouching.get(key, 0.0) for key in records)
 
 
 def decision(score: float) -> Screening:

@@ -33,6 +33,8 @@ class Snowball:
     async def roll(self, judge: _Judge) -> str:
         """Run rounds until the stop rule; `judge` looks at the pool anew. Return why it stopped."""
         limits = self.gatherer.desk.limits
+        if not self.sources:
+            return "all queries were answered, and no source of citations was asked for"
         (before, uncertain), quiet = judge(), 0
         for number in range(1, limits.rounds + 1):
             width = max(limits.round_least, int(limits.round_share * len(before)))

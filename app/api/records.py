@@ -82,7 +82,13 @@ async def read_leaderboard(use: Use, run_id: str, role: Role | None = None) -> L
     return await leaderboard(use, run_id, role)
 
 
-@router.get("/{name}", tags=["candidates"])
-async def read_document(use: Use, run_id: str, name: Literal["optimization", "confirmation"]) -> Document:
-    """Return the search's history or the confirmation."""
-    return await use.records.get(run_id, name, Document)
+@router.get("/optimization", tags=["candidates"])
+async def read_optimization(use: Use, run_id: str) -> Document:
+    """Return the search's history."""
+    return await use.records.get(run_id, "optimization", Document)
+
+
+@router.get("/confirmation", tags=["candidates"])
+async def read_confirmation(use: Use, run_id: str) -> Document:
+    """Return what confirmation found."""
+    return await use.records.get(run_id, "confirmation", Document)

@@ -76,7 +76,8 @@ def _resampled(data: Sequence[Array], weights: Array, level: float, draw: tuple[
         means = [w * s.mean(axis=axis) for w, s in zip(weights, samples, strict=True)]
         return np.asarray(sum(means[1:], start=means[0]), dtype=np.float64)
 
-    # A stratum of one value can't be jackknifed; percentile needs no jackknife.
+    # A stratum of one value can't be jackknifed; percentile needs no jackknife. One item can't be resampled alone.
+    data = [np.repeat(d, 2) if len(d) == 1 else d for d in data]
     method = "percentile" if any(_constant(d) or len(d) < 3 for d in data) else "BCa"
     result = stats.bootstrap(
         data, statistic, n_resamples=resamples, batch=512, vectorized=True, axis=-1, confidence_level=level,
@@ -92,8 +93,8 @@ def _p_value(data: Sequence[Array], weights: Array, draw: tuple[int, int]) -> tu
         wins, losses = int((data[0] > 0).sum()), int((data[0] < 0).sum())
         return mcnemar_exact(wins, losses), "exact McNemar"
     moving = pooled[pooled != 0]
-    if not len(moving):
-        return 1.0, "sign flips"
+    if len(moving) < 2:
+        return 1.0, "sign flips"  # one item moves: either sign is as likely
     seed, resamples = draw
     result = stats.permutation_test(
         (moving,), lambda x, axis: x.sum(axis=axis), permutation_type="samples", n_resamples=resamples, batch=512,

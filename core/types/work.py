@@ -113,4 +113,5 @@ class Survey(Value):
     ledger: tuple[LedgerRow, ...] = ()
     coverage: Coverage | None = None
     stop_reason: str = ""
+    prose: tuple[str, ...] = Field((), description="paragraphs that cite works as [key]")
     model_used: str | None = None

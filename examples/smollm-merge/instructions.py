@@ -10,159 +10,49 @@ from collections.abc import Callable
 from typing import Any
 
 from constraints import Constraint, all_hold, words
-
-TOPICS = [
-    "the sea",
-    "a cat",
-    "winter",
-    "music",
-    "a train",
-    "the moon",
-    "bread",
-    "a garden",
-    "rain",
-    "football",
-    "a castle",
-    "coffee",
-    "the forest",
-    "a teacher",
-    "snow",
-    "a robot",
-    "the desert",
-    "a bicycle",
-    "summer",
-    "an old house",
-    "the city",
-    "a river",
-    "chess",
-    "a farm",
-    "the sky",
-    "a birthday",
-    "soup",
-    "a library",
-    "the wind",
-    "a dog",
-    "mountains",
-    "a holiday",
-    "the night",
-    "a painter",
-    "tea",
-    "a ship",
-    "spring",
-    "a horse",
-    "the market",
-    "a clock",
-]
-HELD_OUT_TOPICS = TOPICS[::4]
-TRAINING_TOPICS = [topic for topic in TOPICS if topic not in HELD_OUT_TOPICS]
-SENTENCES = (
-    "I like to think about {t} every day", "There is something special about {t}", "Many people enjoy {t} with friends",
-    "My family often talks about {t}", "We learned a lot about {t}", "She wrote a short story about {t}",
-    "He told me about {t} last week", "Nothing makes me smile like {t}", "Children love to hear about {t}",
-    "It is easy to enjoy {t}", "The best part of the day is {t}", "I saw a nice picture of {t}",
-)  # fmt: skip
-# sentences by the number of their words beside the topic
-BY_LENGTH = {
-    1: ("Enjoy {t}", "Imagine {t}"),
-    2: ("I like {t}", "We remember {t}"),
-    3: ("Everyone here loves {t}", "I often picture {t}"),
-    4: ("I like {t} very much", "We will always remember {t}"),
-    5: ("My friends talk about {t} often", "People tell stories of {t} here"),
-    6: ("We all like {t} on quiet days", "I still dream about {t} at night"),
-    7: ("I always smile when I think of {t}", "Nobody I know gets tired of {t} quickly"),
-    8: ("My family likes to talk about {t} at dinner", "There are so many good stories told about {t}"),
-    9: ("Every single day I want to see {t} once again", "We sat down together and wrote a poem about {t}"),
-}
-KEYWORDS = [
-    "bright",
-    "quiet",
-    "happy",
-    "small",
-    "golden",
-    "slow",
-    "gentle",
-    "warm",
-    "simple",
-    "strange",
-    "early",
-    "brave",
-    "soft",
-    "busy",
-    "clever",
-    "calm",
-]
-THINGS = ["color", "sound", "place", "friend", "story", "smell", "season", "memory", "name", "price", "shape", "mood"]
-STARTS = [
-    "Today",
-    "Maybe",
-    "Surely",
-    "Often",
-    "Indeed",
-    "Somehow",
-    "Yesterday",
-    "Honestly",
-    "Clearly",
-    "Usually",
-    "Perhaps",
-    "Finally",
-]
-ENDINGS = (
-    "That is all.",
-    "The end.",
-    "I am sure.",
-    "Thank you.",
-    "What a day!",
-    "Is it not?",
-    "Good luck!",
-    "So it goes.",
+from instruction_texts import (
+    ENDINGS,
+    HELD_OUT_TOPICS,
+    KEYWORDS,
+    MARKERS,
+    STARTS,
+    THINGS,
+    TRAINING_TOPICS,
+    sentence,
+    sentence_after_opening,
+    sentence_of_length,
 )
-MARKERS = ("-", "*", "+", "#", ">", "=")
+
 HELD_OUT_PER_FAMILY = 14
 TRAINING_PER_FAMILY = 260
 Item = dict[str, Any]
 Draw = tuple[str, list[Constraint], str]
 
 
-def _sentence(topic: str, rng: random.Random) -> str:
-    return rng.choice(SENTENCES).format(t=topic)
-
-
-def _exactly(topic: str, count: int, rng: random.Random) -> str:
-    """Write a sentence of exactly `count` words."""
-    text = rng.choice(BY_LENGTH[count - len(topic.split())]).format(t=topic)
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _continued(topic: str, rng: random.Random) -> str:
-    """Write a sentence that goes on after an opening word."""
-    text = _sentence(topic, rng)
-    return text if text.startswith("I ") else text[0].lower() + text[1:]
-
-
 def uppercase(topic: str, rng: random.Random) -> Draw:
     ask = rng.choice(
         ("Write a sentence about {t} in all capital letters.", "Use only capital letters to write about {t}.")
     )
-    return ask.format(t=topic), [{"kind": "uppercase"}], f"{_sentence(topic, rng)}.".upper()
+    return ask.format(t=topic), [{"kind": "uppercase"}], f"{sentence(topic, rng)}.".upper()
 
 
 def lowercase(topic: str, rng: random.Random) -> Draw:
     ask = rng.choice(
         ("Write a sentence about {t} in lowercase letters only.", "Write about {t} without any capital letter.")
     )
-    return ask.format(t=topic), [{"kind": "lowercase"}], f"{_sentence(topic, rng)}.".lower()
+    return ask.format(t=topic), [{"kind": "lowercase"}], f"{sentence(topic, rng)}.".lower()
 
 
 def word_count(topic: str, rng: random.Random) -> Draw:
     count = rng.randint(4, 10)
     ask = rng.choice(("Write about {t} in exactly {n} words.", "Describe {t}. Use exactly {n} words."))
-    return ask.format(t=topic, n=count), [{"kind": "word_count", "count": count}], _exactly(topic, count, rng)
+    return ask.format(t=topic, n=count), [{"kind": "word_count", "count": count}], sentence_of_length(topic, count, rng)
 
 
 def max_words(topic: str, rng: random.Random) -> Draw:
     count = rng.randint(5, 10)
     ask = rng.choice(("Describe {t} in at most {n} words.", "Write about {t}. Use no more than {n} words."))
-    text = _exactly(topic, rng.randint(4, count), rng)
+    text = sentence_of_length(topic, rng.randint(4, count), rng)
     return ask.format(t=topic, n=count), [{"kind": "max_words", "count": count}], text
 
 
@@ -171,7 +61,7 @@ def starts_with(topic: str, rng: random.Random) -> Draw:
     ask = rng.choice(
         ('Write a sentence about {t} that starts with the word "{w}".', 'Begin with "{w}" and write about {t}.')
     )
-    text = f"{start} {_continued(topic, rng)}."
+    text = f"{start} {sentence_after_opening(topic, rng)}."
     return ask.format(t=topic, w=start), [{"kind": "starts_with", "prefix": start}], text
 
 
@@ -183,7 +73,7 @@ def ends_with(topic: str, rng: random.Random) -> Draw:
     return (
         ask.format(t=topic, w=ending),
         [{"kind": "ends_with", "suffix": ending}],
-        f"{_sentence(topic, rng)}. {ending}",
+        f"{sentence(topic, rng)}. {ending}",
     )
 
 
@@ -191,7 +81,7 @@ def include(topic: str, rng: random.Random) -> Draw:
     keyword = rng.choice(KEYWORDS)
     ask = rng.choice(('Write a sentence about {t} with the word "{w}".', 'Write about {t} and include the word "{w}".'))
     tail = rng.choice((f"on a {keyword} day", f"and feel {keyword}", f"in a {keyword} way"))
-    return ask.format(t=topic, w=keyword), [{"kind": "include", "keyword": keyword}], f"{_sentence(topic, rng)} {tail}."
+    return ask.format(t=topic, w=keyword), [{"kind": "include", "keyword": keyword}], f"{sentence(topic, rng)} {tail}."
 
 
 def list_items(topic: str, rng: random.Random) -> Draw:
@@ -210,7 +100,7 @@ def quoted(topic: str, rng: random.Random) -> Draw:
             "Put your whole answer in double quotes: describe {t}.",
         )
     )
-    return ask.format(t=topic), [{"kind": "quoted"}], f'"{_sentence(topic, rng)}."'
+    return ask.format(t=topic), [{"kind": "quoted"}], f'"{sentence(topic, rng)}."'
 
 
 def json_keys(topic: str, rng: random.Random) -> Draw:
@@ -239,46 +129,50 @@ def start_and_end(topic: str, rng: random.Random) -> Draw:
     start, ending = rng.choice(STARTS), rng.choice(ENDINGS)
     ask = 'Write about {t}. Start with "{a}" and end with "{b}"'
     found = [{"kind": "starts_with", "prefix": start}, {"kind": "ends_with", "suffix": ending}]
-    return ask.format(t=topic, a=start, b=ending), found, f"{start} {_continued(topic, rng)}. {ending}"
+    return ask.format(t=topic, a=start, b=ending), found, f"{start} {sentence_after_opening(topic, rng)}. {ending}"
 
 
 def capital_keyword(topic: str, rng: random.Random) -> Draw:
     keyword = rng.choice(KEYWORDS)
     ask = 'Write about {t} in all capital letters and include the word "{w}".'
     found = [{"kind": "uppercase"}, {"kind": "include", "keyword": keyword}]
-    return ask.format(t=topic, w=keyword.upper()), found, f"{_sentence(topic, rng)} on a {keyword} day.".upper()
+    return ask.format(t=topic, w=keyword.upper()), found, f"{sentence(topic, rng)} on a {keyword} day.".upper()
 
 
 def enclosed(topic: str, rng: random.Random) -> Draw:
     opening, closing = rng.choice((("[", "]"), ("(", ")"), ("<<", ">>"), ("**", "**"), ("{", "}")))
     ask = 'Write a sentence about {t}. Your answer must begin with "{a}" and end with "{b}".'
     found: list[Constraint] = [{"kind": "enclosed", "opening": opening, "closing": closing}]
-    return ask.format(t=topic, a=opening, b=closing), found, f"{opening}{_sentence(topic, rng)}.{closing}"
+    return ask.format(t=topic, a=opening, b=closing), found, f"{opening}{sentence(topic, rng)}.{closing}"
 
 
 def lower_keyword(topic: str, rng: random.Random) -> Draw:
     keyword = rng.choice(KEYWORDS)
     ask = 'Use lowercase letters only to write about {t}, and use the word "{w}".'
     found = [{"kind": "lowercase"}, {"kind": "include", "keyword": keyword}]
-    return ask.format(t=topic, w=keyword), found, f"{_sentence(topic, rng)} on a {keyword} day.".lower()
+    return ask.format(t=topic, w=keyword), found, f"{sentence(topic, rng)} on a {keyword} day.".lower()
 
 
 def start_and_keyword(topic: str, rng: random.Random) -> Draw:
     start, keyword = rng.choice(STARTS), rng.choice(KEYWORDS)
     ask = 'Start with the word "{a}", write about {t}, and include the word "{b}".'
     found = [{"kind": "starts_with", "prefix": start}, {"kind": "include", "keyword": keyword}]
-    return ask.format(t=topic, a=start, b=keyword), found, f"{start} {_continued(topic, rng)} on a {keyword} day."
+    return (
+        ask.format(t=topic, a=start, b=keyword),
+        found,
+        f"{start} {sentence_after_opening(topic, rng)} on a {keyword} day.",
+    )
 
 
 def quoted_capitals(topic: str, rng: random.Random) -> Draw:
     ask = "Write about {t} in all capital letters and inside double quotation marks."
-    return ask.format(t=topic), [{"kind": "quoted"}, {"kind": "uppercase"}], f'"{_sentence(topic, rng)}."'.upper()
+    return ask.format(t=topic), [{"kind": "quoted"}, {"kind": "uppercase"}], f'"{sentence(topic, rng)}."'.upper()
 
 
 def repeated(topic: str, rng: random.Random) -> Draw:
     keyword, count = rng.choice(KEYWORDS), rng.randint(2, 3)
     ask = 'Write about {t} and use the word "{w}" at least {n} times.'
-    text = f"{_sentence(topic, rng)}, {' and '.join([keyword] * count)}."
+    text = f"{sentence(topic, rng)}, {' and '.join([keyword] * count)}."
     return ask.format(t=topic, w=keyword, n=count), [{"kind": "include", "keyword": keyword, "count": count}], text
 
 

@@ -5,7 +5,6 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
@@ -67,8 +66,3 @@ async def api(server: tuple[str, Settings], db: Database) -> AsyncIterator[Api]:
 @pytest.fixture
 async def sampled(api: Api, db: Database, queue: Queue) -> Sampled:
     return await sample_run(db, queue, ArtifactStore(db, api.settings.artifact_dir))
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path

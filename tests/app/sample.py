@@ -1,5 +1,6 @@
 """A run that has got as far as confirmation, with text in it that tries to become markup."""
 
+import asyncio
 from dataclasses import dataclass
 
 from core.artifacts import ArtifactStore
@@ -89,13 +90,20 @@ def evaluation(candidate_id: str, passed: int, key: str) -> Evaluation:
     )  # fmt: skip
 
 
-async def _evaluate(db: Database, queue: Queue, run_id: str, identity: str, passed: int) -> None:
-    payload = MergeEvaluate(candidate_id=identity, models=MODELS, recipe=_candidate(identity).recipe, benchmark=SCREEN)
+async def _evaluate_all(db: Database, queue: Queue, run_id: str, passes: dict[str, int]) -> None:
+    """Ask for the evaluations as a run does, and do them as a worker does."""
+    payloads = [
+        MergeEvaluate(candidate_id=name, models=MODELS, recipe=_candidate(name).recipe, benchmark=SCREEN)
+        for name in passes
+    ]
+    asking = asyncio.create_task(JobClient(db, queue, run_id).run_all(payloads))
     store = JobStore(db)
-    key = await JobClient(db, queue, run_id)._ask(payload)
-    claimed = await store.claim(key, "worker", "cpu")
-    assert claimed is not None
-    assert await store.succeed(key, claimed[1], evaluation(identity, passed, key))
+    for payload, (name, passed) in zip(payloads, passes.items(), strict=True):
+        key = payload.key(run_id)
+        while (claimed := await store.claim(key, "worker", "cpu")) is None:
+            await asyncio.sleep(0.01)
+        assert await store.succeed(key, claimed[1], evaluation(name, passed, key))
+    await asking
 
 
 async def sample_run(db: Database, queue: Queue, artifacts: ArtifactStore, sow: StatementOfWork = SOW) -> Sampled:
@@ -105,9 +113,9 @@ async def sample_run(db: Database, queue: Queue, artifacts: ArtifactStore, sow: 
     await runs.take_up(run.id)
     records, journal = RunRecords(db), RunJournal(db, run.id)
     passes = {"ties": 31, "linear": 29, "dare": 27, "slerp": 18, "base": 9}
-    for identity, passed in passes.items():
+    for identity in passes:
         await records.put_candidate(run.id, _candidate(identity))
-        await _evaluate(db, queue, run.id, identity, passed)
+    await _evaluate_all(db, queue, run.id, passes)
     rows = tuple(
         Ranked(
             rank=rank, tie_group=1 if rank < 4 else rank - 2, candidate=_candidate(identity), score=_score(passed / 40),
@@ -134,14 +142,15 @@ async def sample_run(db: Database, queue: Queue, artifacts: ArtifactStore, sow: 
 
 
 async def _survey(records: RunRecords, run_id: str) -> None:
+    authors = ("A. Author", "B. Author", "C. Author", "D. Author")
+    code = Repository(url="https://code.example/r", licence="MIT")
+    found = [("TIES-Merging", "https://arxiv.org/abs/2306.01708"), (HOSTILE, "javascript:alert(3)")]
     works = tuple(
         Work(
-            key=f"arxiv:230{n}.0001", title=title, authors=("A. Author", "B. Author", "C. Author", "D. Author"), year=2020 + n,
-            categories=("weights",), url=url, repositories=(Repository(url="https://code.example/r", licence="MIT"),),
+            key=f"arxiv:230{n}.0001", title=title, authors=authors, year=2020 + n, categories=("weights",), url=url,
+            repositories=(code,),
         )
-        for n, (title, url) in enumerate(
-            [("TIES-Merging", "https://arxiv.org/abs/2306.01708"), (HOSTILE, "javascript:alert(3)")]
-        )
+        for n, (title, url) in enumerate(found)
     )  # fmt: skip
     survey = Survey(
         works=works,

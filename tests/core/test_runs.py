@@ -75,6 +75,9 @@ async def test_version_grows_and_progress_is_merged(runs: RunStore, db: Database
     assert seen.version > run.version
     assert seen.progress["survey"].note == "half"
     assert seen.progress["experiment"].done == 3
+    await asyncio.gather(*(runs.advance(run.id, Stage.EXPERIMENT) for _ in range(3)))
+    assert (await runs.get(run.id)).progress["experiment"].done == 4, "never beyond the total"
+    await runs.advance(run.id, Stage.CONFIRM)
     assert seen.spent.gpu_s == 2.5
 
 

@@ -146,8 +146,10 @@ class Batch:
         requests = [row.growing.request for row, _ in entering]
         self._forward.tokens[slots] = torch.tensor([r.prompt_ids[-1] for r in requests], device=device)
         self._forward.positions[slots] = torch.tensor([row.position for row, _ in entering], device=device)
-        self._draw.temperature[slots] = torch.tensor([r.draw.temperature for r in requests], device=device)
-        self._draw.top_p[slots] = torch.tensor([r.draw.top_p for r in requests], device=device)
+        self._draw.temperature[slots] = torch.tensor(
+            [r.draw.temperature for r in requests], dtype=torch.float32, device=device
+        )
+        self._draw.top_p[slots] = torch.tensor([r.draw.top_p for r in requests], dtype=torch.float32, device=device)
         self._draw.seeds[slots] = torch.tensor([r.sample_seed for r in requests], device=device)
         self._draw.steps[slots] = 0
         caches = {id(prompt.cache): prompt.cache for _, prompt in entering if prompt.cache is not None}

@@ -9,7 +9,7 @@ import torch
 
 
 def cache_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
-    """Return how keys and values are held: on a CPU in float32, as bfloat16 products of slices are copied first there."""
+    """Return how keys and values are held: a CPU copies bfloat16 slices before it multiplies them, float32 ones not."""
     return torch.float32 if device.type == "cpu" else dtype
 
 

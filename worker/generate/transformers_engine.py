@@ -67,7 +67,8 @@ class TransformersEngine:
             raise InvalidInputError(
                 f"No model can be loaded from {path}: {error}", fix="Name a safetensors checkpoint directory or hub id."
             ) from error
-        return cls(model.to(device=device), tokenizer, rows=options.rows)
+        placed: Any = model
+        return cls(placed.to(device), tokenizer, rows=options.rows)
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Completion]:
         """Yield each completion as it finishes."""

@@ -1,8 +1,8 @@
 """The vLLM engine: paged attention and prefix caching for GPUs, for when vLLM is installed (0.26 was read and tried).
 
-Prompts go in as token ids and token ids come out: vLLM's incremental detokenizer has left `▁` in Gemma 2's code, so text
-is made with the model's own tokenizer, and stop strings are found here. The weights live in vLLM's worker process:
-`apply` blends resident experts into them there.
+Prompts go in as token ids and token ids come out: vLLM's incremental detokenizer has left `▁` in Gemma 2's code, so
+text is made with the model's own tokenizer, and stop strings are found here. The weights live in vLLM's worker
+process: `apply` blends resident experts into them there.
 """
 
 import os
@@ -45,9 +45,7 @@ class VllmEngine:
         options: EngineOptions = EngineOptions(),  # noqa: B008
         **settings: Any,
     ) -> "VllmEngine":
-        """Start vLLM on a checkpoint; `settings` are vLLM's own (for example load_format="dummy" for random weights)."""
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        """Start vLLM on a checkpoint; `settings` are vLLM's own (load_format="dummy" gives random weights)."""
         tokenizer = AutoTokenizer.from_pretrained(path, revision=options.revision, trust_remote_code=False)
         llm = start(path, options, **settings)
         return cls(llm, tokenizer, _end_tokens(path, tokenizer), seeded=options.sample_seeds)
@@ -57,7 +55,7 @@ class VllmEngine:
         """Refuse: the parameters lie in vLLM's worker process."""
         raise InvalidInputError(
             "The vllm engine's weights can't be reached from here.",
-            fix="Use hold() and apply() for linear rules, load_candidate() for a checkpoint, or the transformers engine.",
+            fix="Use hold() and apply() for linear rules, load_candidate() for a checkpoint, or another engine.",
         )
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Completion]:
@@ -150,6 +148,8 @@ class VllmEngine:
 
 def start(path: str | Path, options: EngineOptions, **settings: Any) -> Any:
     """Start vLLM with what evaluation needs: no tokenizer inside, cached prefixes, our worker extension."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     defaults: dict[str, Any] = {
         "model": str(path),
         "revision": options.revision,

@@ -42,7 +42,7 @@ class DifferentialJudge:
         task = sample_job(reference, source, limits, each_s=each, first_limit=limits.per_input_s)
         task["cpu_s"] = max(min(limits.total_s, sum(each)), *each) + 1
         task["iterate"] = oracle.compares_as_set(reference.problem)
-        task |= {"timed": self._options.timed, "whole": whole}
+        task |= {"timed": "call" if self._options.timed else "", "whole": whole}
         trace = Trace()
         bounds = Bounds.of(limits, (max(each), task["cpu_s"]), whole=whole)
         accept = self._acceptance(reference, trace, whole=whole)

@@ -44,7 +44,8 @@ class Sample:
 class Graded:
     """The verdict on one sample. `seconds`: wall time its grading took, 0 for one that was graded before.
 
-    `base`: the verdict on the base inputs alone (`evalplus`). `code_s`: CPU time of the code's own calls, if measured.
+    `base`: the verdict on the base inputs alone (`evalplus`). `cpu_s`: CPU time of the sample's process; `code_s`: that
+    of the code's own calls, if measured.
     """
 
     index: int
@@ -52,6 +53,7 @@ class Graded:
     detail: str
     seconds: float
     base: Verdict | None = None
+    cpu_s: float = 0.0
     code_s: float = 0.0
 
 
@@ -252,4 +254,6 @@ class _Run:
 
 
 def _graded(index: int, judgement: Judgement, seconds: float) -> Graded:
-    return Graded(index, judgement.verdict, judgement.detail, seconds, judgement.base, judgement.code_s)
+    return Graded(
+        index, judgement.verdict, judgement.detail, seconds, judgement.base, judgement.cpu_s, judgement.code_s
+    )

@@ -24,7 +24,7 @@ from worker.grade.wire import WireError, decode, encode, stand_in
 
 Mode = Literal["bigcode", "evalplus"]
 Call = tuple[tuple, dict]
-_FORMAT = 1
+_FORMAT = 2
 _LARGE = 1 << 30
 _BUCKET_S = 1e-3
 
@@ -61,7 +61,7 @@ def job(kind: str, source: str, entry_point: str, limits: Limits, **more: Any) -
         "first_limit": 0.0,
         "each_s": None,
         "iterate": False,
-        "timed": False,
+        "timed": "",
         "whole": False,
         "tagged": False,
         "code": None,
@@ -96,7 +96,7 @@ def prepare(problem: CodeProblem, mode: Mode, sandbox: Sandbox, options: Options
 def _differential(problem: CodeProblem, sandbox: Sandbox, options: Options) -> dict[str, Any]:
     calls: list[Call] = [(arguments, {}) for arguments in (*problem.base_input, *problem.plus_input)]
     as_set = oracle.compares_as_set(problem)
-    task = job("calls", problem.reference, problem.entry_point, _generous(options), timed=True, iterate=as_set)
+    task = job("calls", problem.reference, problem.entry_point, _generous(options), timed="output", iterate=as_set)
     frames = _collect(task, calls, sandbox, options)
     outputs = [body for kind, body in frames if kind == b"R"]
     times = b"".join(body for kind, body in frames if kind == b"T")

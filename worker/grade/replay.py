@@ -118,7 +118,7 @@ class ReplayJudge:
         limits = self._options.limits
         trace, accept, whole = reading
         task = sample_job(reference, source, limits, cpu_s=limits.program_s, first_limit=limits.program_s)
-        task |= {"timed": self._options.timed, "whole": whole}
+        task |= {"timed": "call" if self._options.timed else "", "whole": whole}
         bounds = Bounds.of(limits, (limits.program_s,) * 2, whole=whole)
         with _sealed_calls(reference, calls) as (calls_fd, tagged):
             task["tagged"] = tagged

@@ -79,7 +79,7 @@ def write_targets(targets: Mapping[str, Tensor], bank: ExpertBank, resolution: R
     for name in ordered_names(plan, bank.names):
         target = targets[name]
         if plan.base is not None and stays_base(plan, name):
-            target.copy_(bank.tensor(BASE, name))
+            target.copy_(bank.tensor(plan.base, name))
         elif plan.method.into is not None and target.is_contiguous() and target.device == bank.device:
             base, experts, parameters = _inputs(bank, resolution, name)
             plan.method.write(target, base, experts, **parameters)
@@ -103,7 +103,7 @@ def merged_tensor(bank: ExpertBank, resolution: Resolution, name: str) -> Tensor
     """Return one merged tensor in the precision it is computed in."""
     plan = resolution.plan
     if plan.base is not None and stays_base(plan, name):
-        return bank.tensor(BASE, name)
+        return bank.tensor(plan.base, name)
     base, experts, parameters = _inputs(bank, resolution, name)
     aligned = [x.to(plan.dtype) for x in experts]
     return plan.method.compute(None if base is None else base.to(plan.dtype), aligned, **parameters)

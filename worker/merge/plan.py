@@ -6,14 +6,15 @@ change the architecture: they are refused here, a resident model can't take them
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from core.errors import InvalidInputError, Problem
-from worker.merge.bank import BASE, ExpertBank
+from worker.merge.bank import ExpertBank
 from worker.merge.method import MergeMethod, Scope
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
@@ -53,6 +54,24 @@ class MergePlan:
 
     def parameters_for(self, name: str) -> TensorParameters:
         """Resolve every parameter of the method for the tensor; raise InvalidInputError for one that is missing."""
+        filters, graded = self._variants
+        # Tensors that match the same filters at the same depth get the same parameters: few of hundreds differ.
+        key = (tuple(f in name for f in filters), self.depth(name) if graded else 0.0)
+        if key not in self._resolved:
+            self._resolved[key] = self._parameters_for(name)
+        return self._resolved[key]
+
+    @cached_property
+    def _variants(self) -> tuple[tuple[str, ...], bool]:
+        """Return the filters that the recipe uses, and whether any setting is a gradient over the depth."""
+        settings = [s for scope in (self.shared, *self.by_input.values()) for s in scope.values()]
+        return tuple(sorted(set(_filters(settings)))), any(map(_graded, settings))
+
+    @cached_property
+    def _resolved(self) -> dict[tuple[tuple[bool, ...], float], TensorParameters]:
+        return {}
+
+    def _parameters_for(self, name: str) -> TensorParameters:
         depth = self.depth(name)
         shared = {
             p.name: p.check(_first(name, depth, p.name, (self.shared,), p.default))
@@ -79,6 +98,23 @@ class MergePlan:
     def with_weights(self, method: MergeMethod, by_input: Mapping[str, Mapping[str, Any]]) -> "MergePlan":
         """Return the plan of another method with per-input parameters filled in (a resolved recipe)."""
         return replace(self, method=method, by_input=by_input)
+
+
+def _filters(setting: Any) -> Iterator[str]:
+    if isinstance(setting, Mapping):
+        wanted = setting.get("filter")
+        yield from ([wanted] if isinstance(wanted, str) and wanted != "*" else [])
+    elif isinstance(setting, Sequence) and not isinstance(setting, str):
+        for entry in setting:
+            yield from _filters(entry)
+
+
+def _graded(setting: Any) -> bool:
+    if isinstance(setting, Mapping):
+        return _graded(setting.get("value"))
+    if isinstance(setting, Sequence) and not isinstance(setting, str):
+        return any(not isinstance(entry, Mapping) or _graded(entry) for entry in setting)
+    return False
 
 
 def layer_index(name: str) -> int | None:
@@ -144,7 +180,7 @@ def _unknown(path: str, settings: Mapping[str, Any], method: MergeMethod) -> lis
 def _input_problems(method: MergeMethod, inputs: tuple[str, ...], base: str | None) -> list[Problem]:
     if method.base == "required" and base is None:
         return [_problem("base_model", "the base", f"{method.name} needs base_model.")]
-    experts = len([n for n in inputs if n != BASE])
+    experts = len([n for n in inputs if n != base or method.base is None])
     if not method.declaration.accepts(experts):
         least, most = method.declaration.experts
         message = f"{method.name} takes {least} to {most or 'any number of'} experts, not {experts}."

@@ -198,7 +198,7 @@ class _Kinds:
 def read_constraint(row: object, where: str) -> Constraint:
     """Read one constraint of a benchmark's row; raise InvalidInputError that says what is wrong and where."""
     kind = row.get("kind") if isinstance(row, dict) else None
-    if kind not in _Kinds.by_name:
+    if not isinstance(kind, str) or kind not in _Kinds.by_name:
         raise InvalidInputError(
             f"{where}: there is no kind of constraint {kind!r}.", fix=f"Kinds: {', '.join(sorted(_Kinds.by_name))}."
         )

@@ -5,28 +5,32 @@ Parses only: nothing is imported or run. Text that Python's parser refuses for i
 
 import ast
 import warnings
+from collections.abc import Iterator
 
 _MAX_LINES = 1000
+# A hostile answer must not keep the parser busy: real ones take a few tries.
+_MAX_PARSES = 200
 
 
 def longest_definition(text: str, name: str) -> str | None:
     """Return the longest run of lines that parses and defines `name` at its top level, or None."""
     lines = text.splitlines()[:_MAX_LINES]
     best: list[str] = []
+    tries = iter(range(_MAX_PARSES))
     for start, line in enumerate(lines):
         if len(lines) - start <= len(best):
             break
         if not line.strip() or line[0].isspace():
             continue
-        block = _longest_parse(lines[start:], name)
+        block = _longest_parse(lines[start:], name, tries)
         if len(block) > len(best):
             best = block
     return "\n".join(best).rstrip() + "\n" if best else None
 
 
-def _longest_parse(lines: list[str], name: str) -> list[str]:
+def _longest_parse(lines: list[str], name: str, tries: Iterator[int]) -> list[str]:
     """Return the longest beginning of `lines` that parses, if it defines `name`; shorten to each error's line."""
-    while lines:
+    while lines and next(tries, None) is not None:
         tree, error_line = _parse("\n".join(lines))
         if tree is not None:
             return lines if _defines(tree, name) else []

@@ -89,3 +89,11 @@ def test_unequal_items_are_refused_and_can_be_narrowed() -> None:
         score_interval([Stratum({})])
     with pytest.raises(InvalidInputError):
         Stratum({"a": 1.0}, weight=0)
+
+
+def test_a_single_item_that_differs_settles_nothing() -> None:
+    base = (Stratum(dict.fromkeys("abcd", 0.0), 1.0), Stratum({"x": 0.0}, 1.0))
+    other = (Stratum({"a": 1.0, "b": 0.0, "c": 0.0, "d": 0.0}, 1.0), Stratum({"x": 0.0}, 1.0))
+    difference = paired_difference(other, base)
+    assert difference.p_value == 1.0
+    assert difference.interval.low <= difference.value <= difference.interval.high

@@ -1,4 +1,4 @@
-"""Tiny real models: a byte-level tokenizer made here, and random Llama and Gemma 2 models of a few thousand parameters."""
+"""Tiny real models: a byte-level tokenizer made here, and random Llama and Gemma 2 of a few thousand parameters."""
 
 from typing import Any
 

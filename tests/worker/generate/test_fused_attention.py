@@ -12,25 +12,23 @@ CHECK = """
 import torch
 from worker.generate import fused_attention as f
 torch.manual_seed(0)
-for heads, kv, dim, softcap, window in [(4, 2, 32, None, None), (16, 8, 64, 5.0, None), (9, 3, 64, None, 20), (8, 1, 32, 2.0, 7)]:
+cases = [(4, 2, 32, None, None), (16, 8, 64, 5.0, None), (9, 3, 64, None, 20), (8, 1, 32, 2.0, 7)]
+for heads, kv, dim, softcap, window in cases:
     rows, span = 3, 75
     query = torch.randn(rows, heads, 1, dim)
     key, value = torch.randn(2, rows * kv, 128, dim)[:, :, :span]
     lengths = torch.tensor([0, 31, 74])
     shape = f.Shape(dim ** -0.5, softcap, window)
-    torch.testing.assert_close(f.attend(query, key, value, lengths, shape), f.reference(query, key, value, lengths, shape), atol=2e-5, rtol=1e-4)
+    ours, wanted = (way(query, key, value, lengths, shape) for way in (f.attend, f.reference))
+    torch.testing.assert_close(ours, wanted, atol=2e-5, rtol=1e-4)
 print("equal")
 """
 
 
 @pytest.mark.skipif(fused_attention.triton is None, reason="Triton is not installed")
 def test_the_kernel_equals_the_formula() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", CHECK],
-        capture_output=True,
-        text=True,
-        env={"TRITON_INTERPRET": "1", "PATH": "/usr/bin:/bin", "PYTHONPATH": "."},
-    )
+    environment = {"TRITON_INTERPRET": "1", "PATH": "/usr/bin:/bin", "PYTHONPATH": "."}
+    done = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, text=True, env=environment, check=False)
     assert done.stdout.strip() == "equal", done.stderr[-2000:]
 
 

@@ -95,6 +95,14 @@ def test_working_ahead_with_static_shapes_changes_nothing(
     }
 
 
+def test_whole_numbers_are_temperatures_too(llama: Any, tokenizer: Any) -> None:
+    engine = TransformersEngine(llama, tokenizer)
+    whole, exact = (
+        by_sample(engine.generate(ask(tokenizer, PROMPTS, Draw(t, p, None, 9)))) for t, p in ((1, 1), (1.0, 1.0))
+    )
+    assert whole == exact
+
+
 def test_rows_leave_when_done_and_limits_hold(llama: Any, tokenizer: Any) -> None:
     ids = tuple(tokenizer("abc")["input_ids"])
     draws = [Draw(max_new_tokens=n) for n in (1, 3, 9, 30)] + [Draw(max_length=len(ids) + 2), Draw(max_length=2)]

@@ -3,6 +3,8 @@
 Each defines (or destroys) `solve`, whose right answer for n is [n * n, str(n)]. None may be graded as passed.
 """
 
+# ruff: noqa: E501
+
 WRONG = "\ndef solve(n):\n    return None\n"
 
 # Finds the descriptor of the answers by trying all, with frames of the real protocol.
@@ -241,7 +243,7 @@ VERDICTS = {
     "os_exit_at_import": "error", "segfault": "error", "sys_exit": "error", "always_equal": "failed",
     "equal_list": "failed", "generator": "failed", "claims_done": "forbidden", "malformed_frame": "forbidden",
     "fork": "forbidden", "fork_bomb": "forbidden", "subprocess": "forbidden", "kill_parent": "forbidden",
-    "socket": "forbidden", "memory_bomb": "memory", "memory_at_once": "memory", "endless_loop": "timeout",
+    "socket": "forbidden", "memory_at_once": "memory", "endless_loop": "timeout",
     "endless_print": "timeout", "sleeps": "timeout", "ignores_signals": "timeout", "unparsable": "unparsable",
     "null_byte": "unparsable", "too_nested_source": "unparsable", "end_of_turn": "unparsable", "no_function": "error",
     "writes_root": "forbidden", "writes_interpreter": "forbidden", "recursion": "error", "catches_everything": "timeout",

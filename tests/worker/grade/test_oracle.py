@@ -22,7 +22,7 @@ def right(p: CodeProblem, output: object, expected: object, arguments: tuple = (
     [
         (1, 1, True), (1, True, True), (1, 1.0, True), ("1", 1, False), ([1, 2], (1, 2), False), (None, None, True),
         (0.5 + 5e-7, 0.5, True), (0.5 + 5e-6, 0.5, False), (1e9 + 50, 1e9, True), (1e9 + 500, 1e9, False),
-        (1, 1.0000001, False), ([0.1 + 0.2], [0.3], True), ((0.1 + 0.2,), [0.3], False), ([0.3], [0.1 + 0.2, 1.0], False),
+        (1, 1.0000001, False), ([0.1 + 0.2], [0.3], True), ((0.1 + 0.2,), [0.3], False), ([0.3], [0.1 + 0.2, 1.0], False),  # noqa: E501
         ([0.5, "x"], [0.5, 0.5], False), ({"a": 0.1 + 0.2}, {"a": 0.3}, False), (float("nan"), 1.0, False),
         (np.float64(0.5), 0.5, True), (np.float64(0.1) + 0.2, 0.3, False), (np.array([1, 2]), [1, 2], False),
         (np.array([1]), [1], True), (Opaque("map"), [1], False), (Opaque("x"), None, False), (10**400, 1.5, False),

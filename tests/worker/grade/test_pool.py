@@ -46,9 +46,9 @@ PROBLEMS = {
     )
 }  # fmt: skip
 BODIES = [
-    "return a[0] * 2", "return a[0] + a[0]", "return a[0] / 2", "return a[0] * 0.5001", "return a[0] + 1", "return a[0] - 1",
+    "return a[0] * 2", "return a[0] + a[0]", "return a[0] / 2", "return a[0] * 0.5001", "return a[0] + 1", "return a[0] - 1",  # noqa: E501
     "return sorted(a[0])", "return list(a[0])", "return None", "return 1", "return 2", "return [[]]", "return a[0]",
-    "return a[0] if a[0] == 1 else 5", "import numpy; return numpy.sort(a[0])", "return [float(x) for x in range(a[0])]",
+    "return a[0] if a[0] == 1 else 5", "import numpy; return numpy.sort(a[0])", "return [float(x) for x in range(a[0])]",  # noqa: E501
     "return range(a[0])", "import numpy; return numpy.float64(1.5)", "return True", "raise ValueError", "return (",
     "from fractions import Fraction; return Fraction(3, 2)",
     "return list(range(a[0]))[::-1]", "return '2'", "return {}", "print(a); return a[0] * 2", "import os; os.getcwd()",
@@ -61,7 +61,7 @@ def direct(item: CodeProblem, source: str) -> bool:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             exec(f"{source}\n{item.test}\ncheck({item.entry_point})\n", space)
-    except Exception:
+    except Exception:  # noqa: BLE001
         return False
     return True
 

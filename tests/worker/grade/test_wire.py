@@ -106,7 +106,7 @@ def test_other_values_equal_nothing(value: object) -> None:
     "data",
     [
         b"", b"N ", b"..", b".", b"i\x00", b"(\xff\xff\xff\x7f", b"[\xff\xff\xff\xff", b"l\x01\x00\x00\x00\xff\xff",
-        b"l\x00\x00\x00\x00", b"u\x01\x00\x00\x00\xff", b"<\x01\x00\x00\x00[\x00\x00\x00\x00", b"{N", b"{[\x00\x00\x00\x00N0",
+        b"l\x00\x00\x00\x00", b"u\x01\x00\x00\x00\xff", b"<\x01\x00\x00\x00[\x00\x00\x00\x00", b"{N", b"{[\x00\x00\x00\x00N0",  # noqa: E501
         b"c\x00\x00\x00\x00", b"R\x00\x00\x00\x00", b"(\x01\x00\x00\x00" * 1000 + b"N", b"#o" + bytes(16),
         marshal.dumps((..., "array", "int64", (2, 2), [1]), 2), marshal.dumps((..., "number", "object", 1), 2),
         marshal.dumps((..., "sub", "list", (1,)), 2), marshal.dumps([1, ...], 2), marshal.dumps((..., "exec", "x"), 2),

@@ -42,7 +42,7 @@ for dtype in (torch.float32, torch.bfloat16):
             check(fast, slow)
             fused.elect(fast, base, experts, weights, fused.Election(masks=masks, scale=0.7, mean=mean))
             flat = [m.view(-1) for m in masks]
-            elementwise.elect_into(slow, base, experts, weights, (lambda i, _d, part: flat[i][part], 0.7, mean))
+            elementwise.elect_into(slow, base, experts, weights, (lambda i, d, part: d * flat[i][part], 0.7, mean))
             check(fast, slow)
         fused.add_deltas(fast, base, experts, [0.0] * n, None)
         assert torch.equal(fast, base)

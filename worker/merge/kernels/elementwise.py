@@ -76,8 +76,8 @@ def elect_into(
 ) -> None:
     """Write base + scale · (signed consensus of the kept, weighted deltas): TIES' elect and merge.
 
-    `options` are: which entries of an expert's delta to keep (expert, delta chunk, its place), the scale, and whether
-    to divide by the weights of the agreeing experts (disjoint mean) or not (disjoint sum).
+    `options` are: what is kept of an expert's delta (expert, delta chunk, its place; dropped entries are 0), the scale,
+    and whether to divide by the weights of the agreeing experts (disjoint mean) or not (disjoint sum).
     """
     keep, scale, mean = options
     dtype, target, origin = working_dtype(base), out.view(-1), base.reshape(-1)
@@ -87,7 +87,7 @@ def elect_into(
         deltas = []
         for i, x in enumerate(flat):
             delta = x[part].to(dtype) - start  # not in place: `to` gives the input itself where dtypes agree
-            deltas.append(delta.mul_(keep(i, delta, part)).mul_(weights[i]))
+            deltas.append(keep(i, delta, part).mul_(weights[i]))
         mixed = elect(deltas, weights, mean=mean)
         target[part] = mixed.mul_(scale).add_(start) if scale != 1.0 else mixed.add_(start)
 
@@ -97,11 +97,14 @@ def elect(deltas: Sequence[Tensor], weights: Sequence[float], *, mean: bool) -> 
     total = deltas[0].clone()
     for delta in deltas[1:]:
         total.add_(delta)
-    positive = total >= 0
-    mixed, divisor = torch.zeros_like(total), torch.zeros_like(total)
+    sign = (total >= 0).to(total.dtype).mul_(2).sub_(1)
+    mixed = torch.zeros_like(total)
+    divisor = torch.zeros_like(total) if mean else None
     for delta, weight in zip(deltas, weights, strict=True):
-        agrees = torch.where(positive, delta > 0, delta < 0)
-        mixed.add_(delta * agrees)
-        if mean:
-            divisor.add_(agrees, alpha=weight)
-    return mixed.div_(divisor.masked_fill_(divisor == 0, 1)) if mean else mixed
+        agreeing = (delta * sign).clamp_min_(0)  # what points the other way becomes 0
+        mixed.add_(agreeing)
+        if divisor is not None:
+            divisor.add_(agreeing.sign_(), alpha=weight)
+    if divisor is not None:
+        mixed.div_(divisor.masked_fill_(divisor == 0, 1))
+    return mixed.mul_(sign)

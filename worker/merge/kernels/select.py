@@ -59,19 +59,21 @@ def sampled_threshold(pairs: Pairs, density: float, total: int, seed: int = 0) -
 
 
 def keeper(thresholds: Sequence[Threshold]) -> Callable[[int, Tensor, slice], Tensor]:
-    """Return the mask function of `elect_into`: above the threshold, and as many of its equals as it has ties."""
+    """Return what `elect_into` keeps: entries above the threshold, and as many of its equals as it has ties."""
     left = [t.ties for t in thresholds]
+    below = [torch.nextafter(torch.tensor(t.value), torch.tensor(0.0)).item() for t in thresholds]
 
     def keep(expert: int, delta: Tensor, _part: slice) -> Tensor:
-        value, magnitude, quota = thresholds[expert].value, delta.abs(), left[expert]
+        value, quota = thresholds[expert].value, left[expert]
         if quota is None:
-            return magnitude >= value
+            return torch.nn.functional.hardshrink(delta, below[expert])
+        magnitude = delta.abs()
         mask = magnitude > value
         if quota > 0:  # the first ones by place
             equal = (magnitude == value).nonzero().reshape(-1)[:quota]
             mask[equal] = True
             left[expert] = quota - len(equal)
-        return mask
+        return delta * mask
 
     return keep
 

@@ -59,7 +59,7 @@ def dare_ties_into(out: Tensor, base: Tensor, experts: Sequence[Tensor], setting
         fused.elect(out, base, experts, weights, fused.Election(masks=masks, scale=settings.scale, mean=False))
         return
     flat = [m.view(-1) for m in masks]
-    elect_into(out, base, experts, weights, (lambda i, _delta, part: flat[i][part], settings.scale, False))
+    elect_into(out, base, experts, weights, (lambda i, delta, part: delta * flat[i][part], settings.scale, False))
 
 
 _PARAMETERS = (per_expert("weight"), per_expert("density", 0.5), shared("lambda", 1.0), shared("seed", 0, int))

@@ -5,6 +5,7 @@ at the input of lm_head (V1), or after every decoder layer (V2, losses summed). 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -40,8 +41,9 @@ class Surgery:
 
     def __init__(self, model: nn.Module, places: Sequence[nn.Module], rank: int, *, before: bool) -> None:
         generator = torch.Generator().manual_seed(0)
-        width, device = model.config.hidden_size, next(model.parameters()).device  # type: ignore[union-attr]
-        self.corrections = nn.ModuleList(Correction(int(width), rank, generator) for _ in places).to(device)
+        config: Any = model.config
+        width, device = int(config.hidden_size), next(model.parameters()).device
+        self.corrections = nn.ModuleList(Correction(width, rank, generator) for _ in places).to(device)
         self._places, self._before = list(places), before
         self._handles = [self._hook(p, c) for p, c in zip(places, self.corrections, strict=True)]
 

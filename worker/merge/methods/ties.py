@@ -57,7 +57,7 @@ def ties_into(out: torch.Tensor, base: torch.Tensor, experts: Sequence[torch.Ten
 
     def keep(expert: int, delta: torch.Tensor, part: slice) -> torch.Tensor:
         mask = sorted_masks.get(expert)
-        return by_threshold(expert, delta, part) if mask is None else mask[part]
+        return by_threshold(expert, delta, part) if mask is None else delta * mask[part]
 
     elect_into(out, base, experts, settings.weight, (keep, settings.scale, settings.normalize))
 

@@ -1,0 +1,114 @@
+"""What a report may say: one frozen value with everything that was measured, and where each number comes from."""
+
+from functools import cached_property
+
+from pydantic import Field
+
+from core.types.base import Value
+from core.types.candidate import Applicability, Candidate, Leaderboard, Ranked
+from core.types.evaluation import Evaluation, Score
+from core.types.optimization import Confirmation, OptimizationResult
+from core.types.recipe import Recipe
+from core.types.run import Spent
+from core.types.sow import StatementOfWork
+from core.types.work import Survey
+
+SHORT = 8
+
+
+def short_id(evaluation_id: str) -> str:
+    """Return how an evaluation is cited: the start of the content hash in its id."""
+    return evaluation_id.rpartition(":")[2][:SHORT]
+
+
+class ReportInput(Value):
+    """All that a report is made from. Rendering it is a pure function: the same input gives the same bytes."""
+
+    run_id: str
+    sow: StatementOfWork
+    survey: Survey | None = None
+    applicabilities: tuple[Applicability, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    leaderboards: dict[str, Leaderboard] = Field(default_factory=dict)
+    evaluations: tuple[Evaluation, ...] = ()
+    optimization: OptimizationResult | None = None
+    confirmation: Confirmation | None = None
+    spent: Spent = Spent()
+    environment: dict[str, str] = Field(default_factory=dict)
+    llm_model: str | None = None
+    recipe: Recipe | None = None
+
+    @property
+    def worker_s(self) -> float:
+        """Return the seconds that workers spent on the evaluations reported here."""
+        costs = [e.cost for e in self.evaluations]
+        return sum(c.load_s + c.merge_s + c.generate_s + c.grade_s for c in costs)
+
+    @cached_property
+    def board(self) -> Leaderboard | None:
+        """Return the leaderboard that decides: confirm where there is one with rows, else screen."""
+        boards = [self.leaderboards.get(role) for role in ("confirm", "screen")]
+        return next((b for b in boards if b is not None and b.rows), None)
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Return candidates' names by id."""
+        ranked = {r.candidate.id: r.candidate.name for b in self.leaderboards.values() for r in b.rows}
+        return ranked | {c.id: c.name for c in self.candidates}
+
+    @cached_property
+    def winner(self) -> Ranked | None:
+        """Return the row of the candidate that the run reports, on the board that decides."""
+        if self.board is None:
+            return None
+        wanted = self.confirmation.winner if self.confirmation and self.confirmation.done else None
+        return next((r for r in self.board.rows if r.candidate.id == wanted), self.board.rows[0])
+
+    @cached_property
+    def cited(self) -> dict[str, Evaluation]:
+        """Return evaluations by short id."""
+        return {short_id(e.id): e for e in self.evaluations}
+
+    def refs(self, candidate_id: str, role: str) -> tuple[str, ...]:
+        """Return the full-slice evaluations of a candidate under a role, as short ids."""
+        own = [e for e in self.evaluations if e.candidate_id == candidate_id and e.role == role]
+        return tuple(short_id(e.id) for e in own)
+
+    def seconds(self, candidate_id: str, role: str) -> float | None:
+        """Return what evaluating a candidate took: merging, generating and grading; None where nothing was measured."""
+        own = [e.cost for e in self.evaluations if e.candidate_id == candidate_id and e.role == role]
+        total = sum(c.load_s + c.merge_s + c.generate_s + c.grade_s for c in own)
+        return total if own and total > 0 else None
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """Return a share as a percentage."""
+    return f"{value * 100:.{digits}f}\u00a0%"
+
+
+def points(value: float) -> str:
+    """Return a difference of shares in percentage points, with its sign; a minus is a minus, not a hyphen."""
+    return f"{value * 100:+.1f}".replace("-", "−")
+
+
+def interval(score: Score) -> str:
+    """Return a score's interval in percent, or a dash where it has none."""
+    if score.interval is None:
+        return "–"
+    return f"{score.interval.low * 100:.1f} – {score.interval.high * 100:.1f}"
+
+
+def point_interval(score: Score) -> str:
+    """Return a difference's interval in points."""
+    if score.interval is None:
+        return "–"
+    return f"{points(score.interval.low)} … {points(score.interval.high)}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in the unit that reads best."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"

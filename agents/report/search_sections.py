@@ -1,0 +1,214 @@
+"""The sections about the search, the recipe, the survey, the cost, what to try next, and the evidence."""
+
+from collections.abc import Iterator, Mapping
+
+from agents.report import figures
+from agents.report.blocks import Block, Bullets, Cell, Code, Figure, Paragraph, Section, Table
+from agents.report.content import ReportInput, duration, percent, short_id
+from agents.report.next_steps import next_steps
+from agents.report.wording import Say
+from core.merging_table import DECLARATIONS
+from core.types.candidate import Applicability
+from core.types.optimization import OptimizationResult, TrialRecord
+from core.types.work import Survey, Work
+
+BEST_TRIALS = 8
+
+
+def search_section(report: ReportInput, say: Say) -> Section | None:
+    """Return what the optimizer did; None where there was no such stage."""
+    found = report.optimization
+    if found is None:
+        return None
+    blocks: list[Block] = []
+    if found.trials:
+        blocks.append(Paragraph(text=_search_text(found, say)))
+        blocks.append(_history(report, found, say))
+        blocks.append(_trials_table(found, say))
+        blocks += _importance(found, say)
+    if found.note:
+        blocks.append(Paragraph(text=found.note, quiet=True))
+    return Section(id="search", title=say("search"), blocks=tuple(blocks))
+
+
+def _search_text(found: OptimizationResult, say: Say) -> str:
+    states = [t.state for t in found.trials]
+    raced = [t for t in found.trials if t.state in {"complete", "dropped"}]
+    in_full = max(1, len(raced) * found.items)
+    text = say(
+        "search_text", count=len(states), strategy=found.strategy, complete=states.count("complete"), items=found.items,
+        dropped=states.count("dropped"), failed=states.count("failed"),
+        saved=percent(1 - sum(t.item_evaluations for t in raced) / in_full, 0),
+    )  # fmt: skip
+    if found.start_value is not None and found.best_value is not None:
+        text += " " + say("search_gain", start=percent(found.start_value), best=percent(found.best_value))
+    if found.optimism is not None:
+        text += " " + say("optimism", value=f"{max(0.0, found.optimism) * 100:.1f}")
+    if found.refused:
+        text += " " + say("refused", counts=say.listed([f"{k}: {v}" for k, v in sorted(found.refused.items())]))
+    return text
+
+
+def _history(report: ReportInput, found: OptimizationResult, say: Say) -> Figure:
+    trials = [(t.number, t.value * 100, t.state) for t in found.trials if t.value is not None]
+    best = [(t.number, t.best * 100) for t in found.trials if t.best is not None]
+    lines = {say("start"): found.start_value * 100} if found.start_value is not None else {}
+    words = {
+        "best": say("best_so_far"), "complete": say("complete"), "dropped": say("dropped"),
+        "repeated": say("repeated"), "trial": say("trial"), "score": say("score_axis"),
+    }  # fmt: skip
+    svg = figures.history(trials, best, lines, words)
+    rows = [
+        f"{t.number},{t.candidate_id},{t.state},{_number(t.value)},{_number(t.best)},{t.item_evaluations}"
+        for t in found.trials
+    ]
+    data = "\n".join(("trial,candidate,state,value,best,item_evaluations", *rows)) + "\n"
+    return Figure(name="history", caption=say("history_caption"), svg=svg, alt=say("history_caption"), data=data)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
+
+
+def _trials_table(found: OptimizationResult, say: Say) -> Table:
+    complete = [t for t in found.trials if t.state == "complete"]
+    best = sorted(complete, key=lambda t: (-(t.value or 0.0), t.number))[:BEST_TRIALS]
+    rows = [
+        (
+            Cell(text=str(t.number), kind="number"),
+            Cell(text=t.source),
+            Cell(text=t.method, kind="code"),
+            Cell(text=_parameters(t)),
+            Cell(text=percent(t.value or 0.0), kind="number", refs=tuple(short_id(e) for e in t.evaluation_ids[:2])),
+        )
+        for t in best
+    ]
+    columns = ("trial_column", "source", "method_column", "parameters", "score")
+    return Table(columns=tuple(say(c) for c in columns), rows=tuple(rows), caption=say("trials_caption"), wide=True)
+
+
+def _parameters(trial: TrialRecord) -> str:
+    used = {"density": "density" in _defaults(trial.method), "scale": _defaults(trial.method).get("normalize") is True}
+    shown = [(name, value) for name, value in sorted(trial.parameters.items()) if used.get(name, True)]
+    return ", ".join(f"{name.removeprefix('weight.')} {value:.2f}" for name, value in shown)
+
+
+def _defaults(method: str) -> Mapping[str, object]:
+    return DECLARATIONS[method].defaults if method in DECLARATIONS else {}
+
+
+def _importance(found: OptimizationResult, say: Say) -> Iterator[Figure]:
+    shares = sorted(found.importance.items(), key=lambda pair: -pair[1])
+    if len(shares) < 2:
+        return
+    labels = [name.removeprefix("weight.") for name, _ in shares]
+    svg = figures.bars("importance", labels, [s * 100 for _, s in shares], say("importance_axis"))
+    data = "\n".join(("parameter,share", *(f"{name},{share:.6f}" for name, share in shares))) + "\n"
+    yield Figure(
+        name="importance", caption=say("importance_caption"), svg=svg, alt=say("importance_caption"), data=data
+    )
+
+
+def recipe_section(report: ReportInput, say: Say) -> Section | None:
+    """Return the winner's recipe as mergekit YAML; None where the winner is no recipe."""
+    winner = report.winner
+    recipe = report.recipe or (winner.candidate.recipe if winner else None)
+    if winner is None or recipe is None:
+        return None
+    code = Code(language="yaml", text=recipe.to_yaml(), caption=say("recipe_caption", name=winner.candidate.name))
+    return Section(id="recipe", title=say("recipe"), blocks=(code,))
+
+
+def survey_section(report: ReportInput, say: Say) -> Section | None:
+    """Return the works with what became of each; None where there was no survey."""
+    survey = report.survey
+    if survey is None:
+        return None
+    blocks: list[Block] = [Paragraph(text=_survey_text(survey, say))]
+    if survey.works:
+        verdicts = {a.work_key: a for a in report.applicabilities if a.work_key}
+        rows = tuple(_work_row(report, w, verdicts.get(w.key), say) for w in _sorted(survey.works))
+        columns = ("work", "year", "categories", "code", "applied", "our_score")
+        table = Table(columns=tuple(say(c) for c in columns), rows=rows, caption=say("survey_caption"), wide=True)
+        blocks.append(table)
+    return Section(id="survey", title=say("survey"), blocks=tuple(blocks))
+
+
+def _survey_text(survey: Survey, say: Say) -> str:
+    text = say("survey_text", kept=len(survey.works), dropped=survey.dropped, borderline=len(survey.borderline))
+    coverage = survey.coverage
+    if coverage and None not in (coverage.estimated_total, coverage.low, coverage.high):
+        body = say(
+            "coverage_text", total=round(coverage.estimated_total or 0), low=round(coverage.low or 0),
+            high=round(coverage.high or 0), method=coverage.method,
+        )  # fmt: skip
+        text += " " + say("coverage", text=body)
+    return text
+
+
+def _sorted(works: tuple[Work, ...]) -> list[Work]:
+    return sorted(works, key=lambda w: (w.categories[:1], -(w.year or 0), w.title))
+
+
+def _work_row(report: ReportInput, work: Work, verdict: Applicability | None, say: Say) -> tuple[Cell, ...]:
+    code = next((r.url for r in work.repositories if r.url.startswith("https://")), None)
+    url = work.url if work.url and work.url.startswith("https://") else None
+    applied = "–"
+    if verdict is not None:
+        applied = say.listed([part for part in (verdict.method, say(verdict.fidelity.value)) if part])
+        applied = f"{applied}. {verdict.reason}" if verdict.reason else applied
+    score, refs = _score_of(report, work.key)
+    return (
+        Cell(text=work.title, url=url),
+        Cell(text=str(work.year or "–"), kind="number"),
+        Cell(text=say.listed(list(work.categories)) or "–"),
+        Cell(text=code.removeprefix("https://") if code else "–", url=code),
+        Cell(text=applied),
+        Cell(text=score, refs=refs, kind="number"),
+    )
+
+
+def _score_of(report: ReportInput, work_key: str) -> tuple[str, tuple[str, ...]]:
+    board = report.leaderboards.get("screen")
+    row = next((r for r in board.rows if r.candidate.work_key == work_key), None) if board else None
+    if row is None:
+        return "–", ()
+    return percent(row.score.value), report.refs(row.candidate.id, "screen")
+
+
+def cost_section(report: ReportInput, say: Say) -> Section:
+    """Return what was used, beside the limits."""
+    spent, budget = report.spent, report.sow.budget
+    pairs = [
+        (say("wall"), duration(spent.wall_clock_s), budget.wall_clock_minutes and f"{budget.wall_clock_minutes:g} min"),
+        (say("gpu"), duration(spent.gpu_s), budget.gpu_minutes and f"{budget.gpu_minutes:g} min"),
+        (say("trials"), str(spent.trials), None if budget.trials is None else str(budget.trials)),
+        (say("usd"), f"{spent.llm_usd:.2f}", None if budget.llm_usd is None else f"{budget.llm_usd:g}"),
+        (say("tokens"), f"{spent.llm_tokens:,}", None),
+    ]
+    rows = tuple(
+        (Cell(text=name), Cell(text=used, kind="number"), Cell(text=str(limit or "–"), kind="number"))
+        for name, used, limit in pairs
+    )
+    table = Table(columns=(say("quantity"), say("used"), say("limit")), rows=rows)
+    return Section(id="cost", title=say("cost"), blocks=(table,))
+
+
+def next_section(report: ReportInput, say: Say) -> Section:
+    """Return what the data suggests to try next."""
+    return Section(id="next", title=say("next"), blocks=(Bullets(items=tuple(next_steps(report, say))),))
+
+
+def reading_section(say: Say) -> Section:
+    """Return how the numbers were made."""
+    items = tuple(say(f"reading_{n}") for n in range(1, 5))
+    return Section(id="reading", title=say("reading"), blocks=(Bullets(items=items),))
+
+
+def environment_section(report: ReportInput, say: Say) -> Section | None:
+    """Return the versions and hardware; None where nothing was recorded."""
+    if not report.environment:
+        return None
+    rows = tuple((Cell(text=k), Cell(text=v, kind="code")) for k, v in sorted(report.environment.items()))
+    table = Table(columns=(say("name"), say("value")), rows=rows)
+    return Section(id="environment", title=say("environment"), blocks=(table,))

@@ -1,0 +1,60 @@
+"""What a run will compute is counted from the SoW."""
+
+import pytest
+
+from core.errors import InvalidInputError
+from core.sow_reader import validate_sow
+from core.task_kinds import METHODS_IN_ALL, task_kind
+from core.types.forecast import ASSUMED_ITEMS
+
+MERGE = {
+    "sow": 1,
+    "title": "Merge",
+    "models": {"base": {"name": "b", "model": "a/b"}, "experts": [{"name": x, "model": f"a/{x}"} for x in "cd"]},
+    "benchmarks": [
+        {"name": "s", "dataset": "d", "role": "screen", "limit": 10, "sampling": {"n_samples": 2}},
+        {"name": "t", "dataset": "d", "role": "search", "limit": 5},
+        {"name": "z", "dataset": "d", "role": "confirm"},
+    ],
+    "experiments": {"methods": ["linear", "ties"], "noise_seeds": 1},
+    "optimization": {"trials": 7, "finalists": 2},
+}
+
+
+def test_a_merge_counts_baselines_methods_trials_and_finalists() -> None:
+    forecast = task_kind("merge").forecast(validate_sow(MERGE))
+    screen, search, confirm = forecast.slices
+    assert (screen.evaluations, search.evaluations, confirm.evaluations) == (1 + 2 + 2 + 1, 7, 4)
+    assert forecast.jobs == 6 + 7 + 4
+    assert forecast.completions == 6 * 10 * 2 + 7 * 5 + 4 * ASSUMED_ITEMS
+    assert forecast.items == 6 * 10 + 7 * 5 + 4 * ASSUMED_ITEMS
+    assert 0 < forecast.minutes_gpu < forecast.minutes_cpu
+    assert any("assumed" in n for n in forecast.notes)
+
+
+def test_all_methods_and_a_budget_of_trials() -> None:
+    sow = validate_sow({**MERGE, "experiments": {"methods": "all"}, "budget": {"trials": 3}})
+    screen, search, _ = task_kind("merge").forecast(sow).slices
+    assert screen.evaluations == 3 + METHODS_IN_ALL
+    assert search.evaluations == 3
+
+
+def test_a_merge_without_a_confirm_slice_is_warned_about() -> None:
+    without = validate_sow({**MERGE, "benchmarks": MERGE["benchmarks"][:2]})  # type: ignore[index]
+    assert "not confirmed" in " ".join(task_kind("merge").warnings(without))
+    assert task_kind("merge").warnings(validate_sow(MERGE)) == ()
+
+
+def test_a_command_counts_its_candidates() -> None:
+    sow = validate_sow({"sow": 1, "title": "abc", "kind": "command", "evaluation": {"command": ["x"]}})
+    kind = task_kind("command")
+    assert kind.forecast(sow).jobs == 0
+    assert kind.warnings(sow)
+    given = sow.evolve(evaluation={"command": ["x"], "candidates": ["a", "b"]})
+    assert kind.forecast(given).jobs == 2
+    assert kind.warnings(given) == ()
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="merge, command"):
+        task_kind("forecast")
