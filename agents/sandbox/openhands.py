@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 from pydantic import Field
 
-from agents.sandbox.openhands_events import QUIET, bounded, read_mark, words_of
+from agents.sandbox.openhands_events import QUIET, bounded, read_mark, words_of, write_whole
 from agents.sandbox.port import GATEWAY_PORT, WORKSPACE, Exit, Sandbox, SandboxLostError, place
 from core.ports import Journal
 from core.types.base import Value
@@ -65,8 +65,7 @@ def sandbox_token(sandbox: Sandbox) -> str:
     """Return the sandbox's own secret, made once: its gateway token, and what the server's keys derive from."""
     file = sandbox.private / "token"
     if not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(f"sandbox-{secrets.token_urlsafe(32)}")
+        write_whole(file, f"sandbox-{secrets.token_urlsafe(32)}")
     return file.read_text()
 
 
@@ -191,7 +190,7 @@ class _Conversation:
             page = answer.get("next_page_id")
             if page is None:
                 break
-        self._mark.write_text(json.dumps({"since": self._since, "stored": sorted(self._stored)}))
+        write_whole(self._mark, json.dumps({"since": self._since, "stored": sorted(self._stored)}))
 
     async def _store(self, event: Mapping[str, Any]) -> None:
         if event["id"] in self._stored:

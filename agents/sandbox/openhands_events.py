@@ -11,6 +11,14 @@ QUIET = frozenset({"ConversationStateUpdateEvent", "SystemPromptEvent", "Streami
 MAX_EVENT_CHARACTERS = 60_000
 
 
+def write_whole(file: Path, text: str) -> None:
+    """Write a file that only we can read, at once: a kill in between leaves the old one."""
+    staging = file.with_suffix(".new")
+    staging.touch(mode=0o600)
+    staging.write_text(text)
+    staging.replace(file)
+
+
 def read_mark(file: Path) -> tuple[str | None, set[str]]:
     """Return the time of the last stored event and the ids of all."""
     if not file.exists():
