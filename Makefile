@@ -3,9 +3,6 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint format lock clean sandbox-env sandbox-image sandbox-lock \
   bench-grade bench-generate bench-merge bench-survey bench-optimize bench-statistics
-.PHONY: help setup run test bench-generate lint format lock clean
-.PHONY: help setup run test lint format lock clean sandbox-env sandbox-image sandbox-lock \
-  bench-grade bench-generate bench-merge bench-survey bench-optimize bench-statistics sandbox-env sandbox-image sandbox-lock
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -95,3 +92,6 @@ bench-optimize: $(READY) ## compare the search with plain CMA-ES (EVALUATOR=modu
 
 bench-statistics: $(READY) ## simulate coverage and error rates of the statistics
 	@$(BIN)/python -m benchmarks.bench_statistics
+
+bench-optimize: $(READY) ## compare the optimizer with random search and plain CMA-ES
+	@$(BIN)/python -m benchmarks.bench_optimize

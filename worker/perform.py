@@ -10,10 +10,20 @@ from core.errors import InvalidInputError
 from core.passk import score
 from core.settings import Settings
 from core.types.evaluation import Evaluation
-from core.types.job import Embeddings, EmbedTexts, Exported, JobPayload, JobResult, MergeEvaluate, MergeExport
+from core.types.job import (
+    CommandEvaluate,
+    Embeddings,
+    EmbedTexts,
+    Exported,
+    JobPayload,
+    JobResult,
+    MergeEvaluate,
+    MergeExport,
+)
 from core.types.sow import Benchmark
 from worker.benchmark import Hub, Slice, load_items
 from worker.child import Report
+from worker.command import evaluate_command
 from worker.embed import MODEL, embed
 from worker.evaluate import Plan, Progress, evaluate
 from worker.merge.export import export
@@ -73,6 +83,10 @@ class Performer:
             blobs = Blobs(self._settings.artifact_dir)
             files = {name: blobs.adopt(exported.path / name)[0] for name in exported.files}
         return Exported(files=files, checksum=exported.checksum)
+
+    @_perform.register
+    def _(self, payload: CommandEvaluate, report: Report) -> JobResult:
+        return evaluate_command(payload)
 
     @_perform.register
     def _(self, payload: EmbedTexts, report: Report) -> JobResult:

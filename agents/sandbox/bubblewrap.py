@@ -132,13 +132,14 @@ class BubblewrapSandbox:
             until_over(process.pid, self.workspace, self.spec.limits, seconds or self.spec.limits.seconds)
         )
         try:
-            async for piece in outputs(process, watch):
-                if isinstance(piece, Ending):
-                    _kill(process.pid)
-                    await process.wait()
-                    yield Exit(code=None, ending=piece)
-                    return
-                yield piece
+            async with contextlib.aclosing(outputs(process, watch)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Ending):
+                        _kill(process.pid)
+                        await process.wait()
+                        yield Exit(code=None, ending=piece)
+                        return
+                    yield piece
             code = await process.wait()
             yield Exit(code=code) if code >= 0 else Exit(code=None, ending=Ending.KILLED)
         finally:

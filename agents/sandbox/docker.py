@@ -183,19 +183,21 @@ class DockerSandbox:
         )
         watch = asyncio.create_task(self._until_over(seconds or self.spec.limits.seconds))
         try:
-            async for piece in outputs(process, watch):
-                if isinstance(piece, Ending):
-                    yield Exit(code=None, ending=piece)
-                    return
-                yield piece
+            async with contextlib.aclosing(outputs(process, watch)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Ending):
+                        yield Exit(code=None, ending=piece)
+                        return
+                    yield piece
             yield await self._exit(await process.wait())
         finally:
             watch.cancel()
-            await self._end(mark)
+            # The client first: an engine that can't hand output over does nothing else for that container.
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             # Reads what is left, or the pipes would stay open.
             await process.communicate()
+            await self._end(mark)
 
     async def kill(self) -> None:
         """Kill everything in the container, and start it anew: the next command finds the same workspace."""

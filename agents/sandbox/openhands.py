@@ -30,7 +30,6 @@ STATE_FOLDER = f"{WORKSPACE}/.agent"
 TOOLS = ("terminal", "file_editor")
 POLL_S = 0.3
 START_S = 300.0
-LOG_CHARACTERS = 20_000
 QUIET = frozenset({"ConversationStateUpdateEvent", "SystemPromptEvent", "StreamingDeltaEvent"})
 MAX_EVENT_CHARACTERS = 60_000
 
@@ -151,9 +150,8 @@ class _Conversation:
             await self._post("/api/conversations", _request(self._sandbox, job))
             return
         status = known.raise_for_status().json()["execution_status"]
-        await self._journal.event(
-            "sandbox.resumed", f"Going on with a conversation that was {status}.", sandbox=self._sandbox.spec.id
-        )
+        note = f"Going on with a conversation that was {status}."
+        await self._journal.event("sandbox.resumed", note, sandbox=self._sandbox.spec.id)
         if status not in {Ended.FINISHED, Ended.STUCK}:
             answer = await self._client.post(f"{self._url}/run")
             if answer.status_code != httpx.codes.CONFLICT:
@@ -272,7 +270,7 @@ async def _until_up(client: httpx.AsyncClient, server: "asyncio.Task[Exit | None
                 return
         except httpx.HTTPError:
             await asyncio.sleep(0.2)
-    raise SandboxLostError(f"The agent server did not come up: {''.join(log)[-LOG_CHARACTERS:].strip() or 'no output'}")
+    raise SandboxLostError(f"The agent server did not come up: {''.join(log)[-20_000:].strip() or 'no output'}")
 
 
 def _derived(sandbox: Sandbox, purpose: str) -> str:

@@ -2,7 +2,8 @@
 
 import asyncio
 import codecs
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Literal
 
 from agents.sandbox.port import MAX_OUTPUT_CHARACTERS, Ending, Output
@@ -13,7 +14,7 @@ Name = Literal["stdout", "stderr"]
 Queue = asyncio.Queue[Output | None]
 
 
-async def pieces(queue: Queue, watch: asyncio.Task[Ending], streams: int) -> AsyncIterator[Output | Ending]:
+async def pieces(queue: Queue, watch: asyncio.Task[Ending], streams: int) -> AsyncGenerator[Output | Ending]:
     """Yield what a queue holds until each stream has put its None; a limit ends it with an Ending."""
     total = 0
     while streams:
@@ -34,15 +35,16 @@ async def pieces(queue: Queue, watch: asyncio.Task[Ending], streams: int) -> Asy
             return
 
 
-async def outputs(process: asyncio.subprocess.Process, watch: asyncio.Task[Ending]) -> AsyncIterator[Output | Ending]:
+async def outputs(process: asyncio.subprocess.Process, watch: asyncio.Task[Ending]) -> AsyncGenerator[Output | Ending]:
     """Yield a process's output until both streams and the process have ended, or a limit is passed."""
     queue: Queue = asyncio.Queue(WAITING)
     readers = [asyncio.create_task(_read(stream, name, queue)) for stream, name in _streams(process)]
     try:
-        async for piece in pieces(queue, watch, len(readers)):
-            yield piece
-            if isinstance(piece, Ending):
-                return
+        async with aclosing(pieces(queue, watch, len(readers))) as found:
+            async for piece in found:
+                yield piece
+                if isinstance(piece, Ending):
+                    return
         ended = asyncio.create_task(process.wait())
         await asyncio.wait({ended, watch}, return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
@@ -51,6 +53,8 @@ async def outputs(process: asyncio.subprocess.Process, watch: asyncio.Task[Endin
     finally:
         for reader in readers:
             reader.cancel()
+        # Until they have let go of the pipes no one else may read them.
+        await asyncio.gather(*readers, return_exceptions=True)
 
 
 def _streams(process: asyncio.subprocess.Process) -> list[tuple[asyncio.StreamReader, Name]]:

