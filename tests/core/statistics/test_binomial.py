@@ -55,7 +55,5 @@ def test_holm_gives_the_textbook_values() -> None:
 
 
 def test_holm_agrees_with_statsmodels() -> None:
-    generator = np.random.default_rng(0)
-    for size in (1, 2, 7, 30):
-        values = generator.random(size).round(1) ** 3
-        assert holm(values.tolist()) == pytest.approx(tuple(multipletests(values, method="holm")[1]))
+    values = np.random.default_rng(0).random(12).round(1) ** 3
+    assert holm(values.tolist()) == pytest.approx(tuple(multipletests(values, method="holm")[1]))
