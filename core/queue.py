@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 import procrastinate
@@ -33,18 +33,21 @@ class Queue:
 
     async def enqueue_run(self, run_id: str, connection: AsyncConnection) -> None:
         """Enqueue the driving of a run; it becomes visible when the caller's transaction commits."""
-        await self._defer(RUNS, DRIVE_RUN, {"run_id": run_id}, connection)
+        await self._defer([self._entry(RUNS, DRIVE_RUN, "run_id", run_id)], connection)
 
-    async def enqueue_job(self, key: str, connection: AsyncConnection) -> None:
-        """Enqueue a worker's job; it becomes visible when the caller's transaction commits."""
-        await self._defer(JOBS, DO_JOB, {"key": key}, connection)
+    async def enqueue_jobs(self, keys: Sequence[str], connection: AsyncConnection) -> None:
+        """Enqueue workers' jobs; they become visible when the caller's transaction commits.
 
-    async def _defer(self, queue: str, task: str, arguments: dict[str, str], connection: AsyncConnection) -> None:
-        lock = next(iter(arguments.values()))
-        deferrer = self.app.configure_task(
-            name=task, queue=queue, lock=f"{task}:{lock}", connection=await driver_connection(connection)
-        )
-        await deferrer.defer_async(**arguments)
+        One statement adds them, so that those of another run or candidate don't come in between.
+        """
+        await self._defer([self._entry(JOBS, DO_JOB, "key", key) for key in keys], connection)
+
+    def _entry(self, queue: str, task: str, argument: str, value: str) -> Job:
+        return self.app.configure_task(name=task, queue=queue, lock=f"{task}:{value}").make_new_job(**{argument: value})
+
+    async def _defer(self, entries: list[Job], connection: AsyncConnection) -> None:
+        if entries:
+            await self.app.job_manager.batch_defer_jobs_async(entries, await driver_connection(connection))
 
     async def rescue(self, queue: str, silent_s: float, abandon: Callable[[Job], Awaitable[bool]]) -> int:
         """Enqueue again what workers silent for `silent_s` seconds left; return how many.

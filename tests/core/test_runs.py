@@ -154,6 +154,22 @@ async def test_cancelling_a_run_ends_the_waiting_for_its_jobs(runs: RunStore, db
         await waiting
 
 
+async def test_jobs_asked_for_together_stay_together(runs: RunStore, db: Database, queue: Queue) -> None:
+    run, _ = await runs.create(SOW)
+    client = JobClient(db, queue, run.id)
+    groups = [[EmbedTexts(texts=(f"{group}-{n}",)) for n in range(3)] for group in range(5)]
+    waiting = [asyncio.create_task(client.run_all(group)) for group in groups]
+    store = JobStore(db)
+    while len(await store.of_run(run.id)) < 15:
+        await asyncio.sleep(0.05)
+    entries = await queue.app.job_manager.list_jobs_async(queue="jobs")
+    order = [str(e.task_kwargs["key"]) for e in sorted(entries, key=lambda e: e.id or 0)]
+    wanted = {tuple(p.key(run.id) for p in group) for group in groups}
+    assert {tuple(order[i : i + 3]) for i in range(0, 15, 3)} == wanted
+    await runs.cancel(run.id)
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
 @pytest.mark.parametrize("role", [Role.SCREEN, Role.CONFIRM, Role.SHOW])
 async def test_a_trial_never_gets_items_outside_search(role: Role, db: Database, queue: Queue) -> None:
     benchmark = Benchmark(name="b", dataset="d", role=role)
