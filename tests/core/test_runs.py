@@ -8,7 +8,7 @@ from core.db import Database
 from core.errors import ConflictError, InvalidInputError, JobFailedError, NotFoundError, RunCancelledError
 from core.jobs import JobClient, JobStore
 from core.journal import JournalReader, RunJournal
-from core.queue import Queue
+from core.queue import Duty, Queue
 from core.records import RunRecords
 from core.runs import RunStore
 from core.splits import SplitViolationError
@@ -199,18 +199,22 @@ async def test_what_a_dead_process_left_is_rescued_or_abandoned(runs: RunStore, 
     assert job is not None
     await queue.app.job_manager.prune_stalled_workers(seconds_since_heartbeat=0)
 
-    async def keep(_: object) -> bool:
+    async def do(_: str) -> None:
+        raise AssertionError("only rescued here")
+
+    async def keep(_: str) -> bool:
         return False
 
-    async def give_up(_: object) -> bool:
+    async def give_up(_: str) -> bool:
         return True
 
-    assert await queue.rescue("runs", 0.0, keep) == 1
+    keeping, giving_up = Duty("runs", "drive_run", do, keep), Duty("runs", "drive_run", do, give_up)
+    assert await queue.rescue(keeping, 0.0) == 1
     again = await queue.app.job_manager.fetch_job(
         queues=["runs"], worker_id=await queue.app.job_manager.register_worker()
     )
     assert again is not None
     assert again.task_kwargs == {"run_id": run.id}
     await queue.app.job_manager.prune_stalled_workers(seconds_since_heartbeat=0)
-    assert await queue.rescue("runs", 0.0, give_up) == 0
-    assert await queue.rescue("runs", 0.0, keep) == 0
+    assert await queue.rescue(giving_up, 0.0) == 0
+    assert await queue.rescue(keeping, 0.0) == 0
