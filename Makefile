@@ -10,6 +10,8 @@ UV := .uv/bin/uv
 READY := $(VENV)/.ready
 # Room that the packages need, torch's CUDA build above all.
 DISK_GB := 9
+# Each process of the tests has a database and models of its own.
+TEST_PROCESSES ?= 4
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -37,7 +39,7 @@ run: $(READY) ## run the worked example end to end: Postgres, API, executor, wor
 	@$(BIN)/research-agent up --run examples/smollm-merge/sow.yaml
 
 test: $(READY) ## run all tests
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses $(TEST_PROCESSES) --dist loadfile
 
 lint: $(READY) ## check style, types and the architecture
 	@$(BIN)/ruff check .
