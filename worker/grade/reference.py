@@ -18,7 +18,7 @@ from typing import Any, Literal
 from core.errors import InvalidInputError
 from worker.grade import oracle
 from worker.grade.limits import Limits, Options, trusted_bounds
-from worker.grade.problems import CodeProblem
+from worker.grade.problems import CodeProblem, with_inputs
 from worker.grade.sandbox import Sandbox, sealed
 from worker.grade.watch import StalledError
 from worker.grade.wire import WireError, decode, encode, stand_in
@@ -83,8 +83,8 @@ def prepare(problem: CodeProblem, mode: Mode, sandbox: Sandbox, options: Options
     """
     if mode == "bigcode" and problem.test is None:
         raise InvalidInputError(f"{problem.task_id} has no test, which the bigcode protocol runs.")
-    if mode == "evalplus" and not problem.base_input:
-        raise InvalidInputError(f"{problem.task_id} has no inputs, which the evalplus protocol compares on.")
+    if mode == "evalplus":
+        problem = with_inputs(problem)
     path = _cache_path(problem, mode, options.cache_dir)
     raw = _load(path)
     if raw is None:

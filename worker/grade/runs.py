@@ -111,14 +111,19 @@ def _note(trace: Trace, kind: bytes, body: bytes) -> None:
 def _from_error(told: Any) -> tuple[Verdict, str]:
     match told:
         case ["compile", str(name), _]:
-            return Verdict.UNPARSABLE, name
+            return Verdict.UNPARSABLE, _plain(name)
         case [_, "MemoryError", _]:
             return Verdict.MEMORY, "MemoryError"
         case [_, str(name), True]:
-            return Verdict.FORBIDDEN, name
+            return Verdict.FORBIDDEN, _plain(name)
         case [_, str(name), _]:
-            return Verdict.ERROR, name
+            return Verdict.ERROR, _plain(name)
     raise ViolationError("an unknown error")
+
+
+def _plain(name: str) -> str:
+    """Return a type's name, which a sample may choose, as something that can be shown and stored anywhere."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "._") else "?" for c in name[:80])
 
 
 def _from_ending(ending: Ending) -> tuple[Verdict, str]:

@@ -18,10 +18,10 @@ from typing import Any, Self
 
 from core.errors import OperatorError
 from worker.grade.jobs import HEAD
-from worker.grade.limits import Options
+from worker.grade.limits import Bounds, Options
 from worker.grade.seccomp import sample_filter, server_filter
 from worker.grade.tiers import Launch, Tier, command
-from worker.grade.watch import TICK_S, Bounds, Watch, pid_of
+from worker.grade.watch import TICK_S, Watch, pid_of
 
 _START_S = _REPORT_S = 120.0  # of a machine that does nothing else but swap
 _READ = 1 << 16
