@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     )
     hub_token: SecretStr | None = Field(None, validation_alias=_named("HF_TOKEN"), description="model hub token")
 
+    data_dir: Path | None = Field(None, description="folder of benchmark files, looked through before the hub")
     grader_tier: str = Field("bubblewrap", pattern="^(bubblewrap|container|subprocess)$", description="grading sandbox")
     sandbox_tier: str = Field("auto", pattern="^(auto|docker|bubblewrap)$", description="sandbox of reproductions")
     engine: str = Field("transformers", pattern="^(transformers|vllm)$", description="generation engine of workers")
