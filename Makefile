@@ -89,8 +89,8 @@ bench-survey: $(READY) ## measure the survey agent on a world of reading lists
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_survey.py --topic "model merging" \
 	  --world $(LITERATURE)/model_merging.jsonl $(LITERATURE)/federated_learning.jsonl
 
-bench-optimize: $(READY) ## compare the search with plain CMA-ES (EVALUATOR=module:function for real experts)
-	@$(BIN)/python -m benchmarks.bench_optimize $(if $(EVALUATOR),--evaluator $(EVALUATOR))
+bench-optimize: $(READY) ## compare the search with plain CMA-ES (REAL=result.json of benchmarks.optimize_real, made on a GPU)
+	@$(BIN)/python -m benchmarks.bench_optimize $(if $(REAL),--real $(REAL))
 
 bench-statistics: $(READY) ## simulate coverage and error rates of the statistics
 	@$(BIN)/python -m benchmarks.bench_statistics

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from agents.context import RunContext
-from agents.optimizer.agent import FINAL_PREFIX
+from agents.optimizer.finalists import FINAL_PREFIX
 from core.errors import JobFailedError
 from core.leaderboard import as_score, leaderboard, strata_of
 from core.ports import Jobs
