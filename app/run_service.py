@@ -14,7 +14,7 @@ from core.types.forecast import Forecast
 from core.types.run import Run, RunStatus, StageProgress
 from core.types.sow import Budget, StatementOfWork
 
-LINKS = ("events", "transcripts", "survey", "candidates", "leaderboard", "report", "artifacts")
+LINKS = ("events", "transcripts", "survey", "candidates", "leaderboard", "reproductions", "report", "artifacts")
 
 
 class BudgetLeft(Value):
