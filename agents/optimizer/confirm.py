@@ -9,6 +9,7 @@ from typing import Literal
 
 from agents.context import RunContext
 from agents.optimizer.finalists import FINAL_PREFIX
+from agents.tasks.merge import merge_payload
 from core.errors import JobFailedError
 from core.leaderboard import as_score, leaderboard, strata_of
 from core.ports import Jobs
@@ -17,7 +18,6 @@ from core.statistics.binomial import holm
 from core.statistics.bootstrap import Difference, paired_difference
 from core.types.candidate import Candidate, CandidateKind, Leaderboard
 from core.types.evaluation import Evaluation
-from core.types.job import MergeEvaluate
 from core.types.optimization import Comparison, Confirmation
 from core.types.run import Stage
 from core.types.sow import Benchmark, Role, StatementOfWork
@@ -92,11 +92,7 @@ def fresh_sow(sow: StatementOfWork) -> StatementOfWork:
 async def _evaluate(
     jobs: Jobs, sow: StatementOfWork, candidate: Candidate, benchmark: Benchmark, root: str
 ) -> Evaluation:
-    if candidate.recipe is None or sow.models is None:
-        raise JobFailedError("only recipes can be confirmed")
-    payload = MergeEvaluate(
-        candidate_id=candidate.id, models=sow.models, recipe=candidate.recipe, benchmark=benchmark, root=root
-    )
+    payload = merge_payload(sow, candidate, benchmark, root)
     check_stage(payload, Stage.CONFIRM, sow)
     result = await jobs.run(payload)
     if not isinstance(result, Evaluation) or not result.outcomes:

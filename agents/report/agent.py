@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel
 
 from agents.context import RunContext
+from agents.experiment.outcomes import reproduction_rows
 from agents.optimizer.confirm import fresh_sow
 from agents.report.compose import compose
 from agents.report.content import ReportInput
@@ -73,6 +74,7 @@ async def gather(context: RunContext) -> ReportInput:
         applicabilities=applicability.rows if applicability else (), candidates=candidates, leaderboards=boards,
         evaluations=tuple(await _evaluations(context, boards, confirmation)),
         optimization=await _document(context, "optimization", OptimizationResult), confirmation=confirmation,
+        reproductions=tuple(await reproduction_rows(context)),
         spent=run.spent, environment=dict(context.environment), llm_model=context.brain.model,
     )  # fmt: skip
     return report.evolve(recipe=_published_recipe(report))

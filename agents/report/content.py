@@ -9,6 +9,7 @@ from core.types.candidate import Applicability, Candidate, Leaderboard, Ranked
 from core.types.evaluation import Evaluation, Score
 from core.types.optimization import Confirmation, OptimizationResult
 from core.types.recipe import Recipe
+from core.types.reproduction import ReproductionRow
 from core.types.run import Spent
 from core.types.sow import StatementOfWork
 from core.types.work import Survey
@@ -33,6 +34,7 @@ class ReportInput(Value):
     evaluations: tuple[Evaluation, ...] = ()
     optimization: OptimizationResult | None = None
     confirmation: Confirmation | None = None
+    reproductions: tuple[ReproductionRow, ...] = ()
     spent: Spent = Spent()
     environment: dict[str, str] = Field(default_factory=dict)
     llm_model: str | None = None
