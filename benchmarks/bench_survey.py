@@ -90,7 +90,8 @@ def settings_for(url: str) -> SourceSettings:
         github_url=f"{url}/github",
         hub_url=f"{url}/hub",
         openalex_key="bench",
-        seconds_between={"back_off": 0.05},
+        seconds_between={},
+        back_off_s=0.05,
         timeout_s=1.5,
     )
 

@@ -10,6 +10,7 @@ from agents.survey.assessment import assess
 from agents.survey.classification import Classifier
 from agents.survey.dedupe import Found, Pool
 from agents.survey.desk import Desk
+from agents.survey.meaning import Vectors
 from agents.survey.questions import (
     AssessmentAnswer,
     ClassificationAnswer,
@@ -52,9 +53,11 @@ def _screened(work: Work, verdict: Verdict) -> ScreenedWork:
     return ScreenedWork(key=work.key, decision=_WORD[verdict.screening], reason=shorten(verdict.reason, 300))  # type: ignore[arg-type]
 
 
-async def classify(desk: Desk, taxonomy: Taxonomy, found: Sequence[Found]) -> dict[str, ClassifiedWork]:
-    """Return the categories of works, by key."""
-    classifier = Classifier(taxonomy, found)
+async def classify(
+    desk: Desk, taxonomy: Taxonomy, found: Sequence[Found], vectors: Vectors
+) -> dict[str, ClassifiedWork]:
+    """Return the categories of works, by key; `vectors` are their embeddings, as far as there are any."""
+    classifier = Classifier(taxonomy, found, vectors)
     policies = {}
     for one in found:
         labels = classifier.labels(one)

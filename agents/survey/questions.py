@@ -136,7 +136,7 @@ def classification_question(
         answer=ClassificationAnswer,
         policy=lambda: policy,
         check=check,
-        policy_reason="what sources state, then list headings, then wording",
+        policy_reason="what sources state, then list headings, then wording and likeness",
     )
 
 

@@ -10,6 +10,7 @@ the curated list alone.
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -71,7 +72,9 @@ def number(limit: int, *parts: object) -> int:
 
 
 def normal(title: str) -> str:
-    return " ".join(re.findall(r"[a-z0-9+]+", title.lower()))
+    """Return a title in lower case without accents and punctuation; writing without blanks is cut into characters."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", title).casefold() if not unicodedata.combining(c))
+    return " ".join(re.findall(r"[\u3040-\u30ff\u3400-\u9fff]|(?:[^\W_\u3040-\u30ff\u3400-\u9fff]|\+)+", plain))
 
 
 def stemmed(text: str) -> list[str]:
