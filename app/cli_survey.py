@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from agents.budget import LlmBudget
+from agents.decision import Brain
 from agents.llm import ModelBrain, make_brain
 from agents.provider import llm_settings
 from agents.survey.command import EXPORTS, run_survey_command
@@ -86,43 +87,55 @@ class Outcome:
         }
 
 
-def survey(sow: Path, out: Path, max_requests: int | None, as_json: bool) -> None:
+@dataclass(frozen=True)
+class SurveyOptions:
+    """The command's options. `embeddings` are used where the worker's packages are installed."""
+
+    out: Path
+    max_requests: int | None
+    embeddings: bool
+    as_json: bool
+
+
+def survey(sow: Path, options: SurveyOptions) -> None:
     """Survey a SoW's literature and write all exports into a folder; raise SourceError when no source answered."""
     file = read_sow_file(sow)
     document = read_sow(file.body, format_of_suffix(sow.suffix), survey_only=True)
-    if max_requests is not None:
-        document = document.evolve(survey=document.survey.evolve(max_requests=max_requests))
+    if options.max_requests is not None:
+        document = document.evolve(survey=document.survey.evolve(max_requests=options.max_requests))
     console, told = Console(), Console(stderr=True)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / DECISIONS).write_text("")
-    outcome = asyncio.run(_survey(document, file.folder, out, told))
-    if as_json:
-        console.print_json(data=outcome.summary(out))
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / DECISIONS).write_text("")
+    outcome = asyncio.run(_survey(document, file.folder, options, told))
+    if options.as_json:
+        console.print_json(data=outcome.summary(options.out))
     else:
-        _print(console, outcome, out)
+        _print(console, outcome, options.out)
     _insist(outcome.survey)
 
 
-async def _survey(sow: StatementOfWork, folder: Path, out: Path, console: Console) -> Outcome:
+async def _survey(sow: StatementOfWork, folder: Path, options: SurveyOptions, console: Console) -> Outcome:
     settings = load_settings()
     budget, started = RequestBudget(sow.survey.max_requests), time.perf_counter()
     cache = DirectoryCache(settings.cache_dir / "survey")
     async with contextlib.AsyncExitStack() as stack:
-        journal = TerminalJournal(stack.enter_context(Bars(console)), out / DECISIONS)
+        journal = TerminalJournal(stack.enter_context(Bars(console)), options.out / DECISIONS)
         fetcher = await stack.enter_async_context(Fetcher(source_settings(settings, sow, str(folder)), cache, budget))
         sources = connect(sow.survey.sources, fetcher)
-        found = await run_survey_command(sow, out, sources, await _desk(settings, sow, journal, stack))
+        brain = _brain(settings, sow, journal, stack)
+        embeds = options.embeddings and can_embed() and sow.survey.sources != ("catalogue",)
+        texts = await stack.enter_async_context(EmbedderProcess()) if embeds else None
+        found = await run_survey_command(sow, options.out, sources, Desk(brain, journal, texts))
     return Outcome(found, budget.by_source, time.perf_counter() - started)
 
 
-async def _desk(
+def _brain(
     settings: Settings, sow: StatementOfWork, journal: TerminalJournal, stack: contextlib.AsyncExitStack
-) -> Desk:
+) -> Brain:
     brain = make_brain(llm_settings(settings), journal, LlmBudget(sow.budget.llm_usd))
     if isinstance(brain, ModelBrain):
         stack.push_async_callback(brain.aclose)
-    embeds = can_embed() and sow.survey.sources != ("catalogue",)
-    return Desk(brain, journal, await stack.enter_async_context(EmbedderProcess()) if embeds else None)
+    return brain
 
 
 def _print(console: Console, outcome: Outcome, out: Path) -> None:

@@ -99,7 +99,7 @@ class Procedure:
         ]
         used = {c for w in works for c in w.categories}
         concluded = Survey(
-            works=tuple(await assess_all(self.desk, works)),
+            works=tuple(await assess_all(self.desk, works, self.sow.language)),
             borderline=tuple(_scored(f.work, verdicts[f.key]) for f in borderline),
             dropped=len(pool) - len(kept) - len(borderline),
             taxonomy={key: text for key, text in taxonomy.described().items() if key in used},
@@ -108,7 +108,7 @@ class Procedure:
             stop_reason=self.bench.stop_reason,
             model_used=self.desk.brain.model,
         )
-        return concluded.model_copy(update={"prose": await write_prose(self.desk.brain, concluded)})
+        return concluded.model_copy(update={"prose": await write_prose(self.desk.brain, concluded, self.sow.language)})
 
     async def _meaning(self) -> Vectors:
         """Return the works' embeddings, or nothing where none can be had: a survey goes on without them."""

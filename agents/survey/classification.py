@@ -16,7 +16,7 @@ from agents.survey.likeness import Likeness, stacked
 from agents.survey.taxonomy import OTHER, SURVEY, Category, Taxonomy
 from agents.survey.text import contains_phrase, shorten, stems
 
-ENOUGH = 0.1
+ENOUGH = 0.05
 NEAR_BEST = 0.6
 MAX_LABELS = 3
 # Weaker words alone are no evidence.

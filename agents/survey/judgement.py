@@ -72,12 +72,12 @@ async def classify(
     return decided
 
 
-async def assess_all(desk: Desk, works: Sequence[Work]) -> list[Work]:
-    """Return the works with pros and cons."""
+async def assess_all(desk: Desk, works: Sequence[Work], language: str = "en") -> list[Work]:
+    """Return the works with pros and cons, which a model writes in the report's language."""
     assessed: list[Work] = []
     for batch in batches(works):
         policy = AssessmentAnswer(works=[assess(w) for w in batch])
-        answer = await desk.brain.decide(assessment_question(batch, policy))
+        answer = await desk.brain.decide(assessment_question(batch, policy, language))
         by_key = {a.key: a for a in answer.works}
         assessed += [w.evolve(pros=tuple(by_key[w.key].pros), cons=tuple(by_key[w.key].cons)) for w in batch]
     return assessed

@@ -29,7 +29,7 @@ async def survey_task(context: RunContext) -> None:
         texts = None if context.sow.survey.sources == ("catalogue",) else JobTexts(context.jobs)
         found = await survey(context.sow, sources, Desk(context.brain, context.journal, texts))
     await context.records.put(context.run_id, "survey", found)
-    for name, text in render(found, context.sow).items():
+    for name, text in render(found, context.sow.title, context.sow.language).items():
         media_type = MEDIA_TYPES.get(name.rsplit(".", 1)[-1], "application/json")
         await context.artifacts.put(context.run_id, f"survey/{name}", text.encode(), media_type)
     await context.journal.event(

@@ -13,6 +13,7 @@ from agents.survey.text import STOP_WORDS, contains_phrase, stem, words
 
 MIN_HEADING_WORKS = 3
 MAX_DRAFTED = 40
+_TYPICAL = ". Typical, for: "
 OTHER = "other"
 SURVEY = "survey"
 _UNTITLED = frozenset({"contents", "table of contents", "citation", "contact", "license", "star history", "news"})
@@ -87,7 +88,20 @@ class Taxonomy:
 
     def described(self) -> dict[str, str]:
         """Return each category's key and what belongs to it."""
-        return {c.key: f"{c.title}: {c.description}" for c in self.categories}
+        return {c.key: f"{c.title}: {c.description}{_typical(c)}" for c in self.categories}
+
+
+def _typical(category: Category) -> str:
+    if not category.pros and not category.cons:
+        return ""
+    return f"{_TYPICAL}{'; '.join(category.pros)}; against: {'; '.join(category.cons)}."
+
+
+def in_parts(described: str) -> tuple[str, str, str]:
+    """Return a described category's name, what belongs to it, and what is typical of it, which may be empty."""
+    name, _, rest = described.partition(": ")
+    what, dot, typical = rest.partition(_TYPICAL)
+    return name, what, f"{_TYPICAL.removeprefix('. ')}{typical}" if dot else ""
 
 
 def slug_of(heading: str) -> str:
