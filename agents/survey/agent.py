@@ -11,10 +11,12 @@ from agents.survey.code_links import link_code
 from agents.survey.coverage import estimate, hidden_list_recall
 from agents.survey.dedupe import Found
 from agents.survey.desk import Desk, Sources, Workbench
+from agents.survey.drafting import draft, has_categories
 from agents.survey.gather import CATALOGUE, Gatherer
 from agents.survey.harvest import find_seeds, harvest_lists, topical_surveys
 from agents.survey.judgement import assess_all, classify, screen
 from agents.survey.ledger import Asked
+from agents.survey.likeness import Likeness, likeness_of
 from agents.survey.meaning import Vectors, closeness, embedded
 from agents.survey.merging_taxonomy import MERGING, applies_to_merging
 from agents.survey.prose import write_prose
@@ -86,8 +88,9 @@ class Procedure:
         verdicts = await screen(self.desk, topic, pool, self.screener.judge(pool))
         kept = by_score(pool, verdicts, lambda v: v.screening is Screening.KEPT)
         borderline = by_score(pool, verdicts, lambda v: v.screening is Screening.BORDERLINE)
-        taxonomy = self._taxonomy(kept)
-        labels = await classify(self.desk, taxonomy, kept, vectors)
+        likeness = likeness_of(kept, vectors)
+        taxonomy = self._taxonomy(kept, likeness)
+        labels = await classify(self.desk, taxonomy, kept, likeness)
         await link_code(self.gatherer, self.sources, kept)
         works = [
             found.work.evolve(
@@ -153,11 +156,12 @@ class Procedure:
         outside = by_score(self.bench.pool, verdicts, lambda v: v.screening is not Screening.KEPT)
         return [f.work.title for f in inside], [f.work.title for f in outside]
 
-    def _taxonomy(self, kept: Sequence[Found]) -> Taxonomy:
+    def _taxonomy(self, kept: Sequence[Found], likeness: Likeness) -> Taxonomy:
         paths = [path for found in kept for paths in found.headings.values() for path in paths]
         named = [(category,) for found in kept for category in found.work.categories]
         topic = frozenset(s for phrase in self.topic.phrases for s in phrase)
-        return extend(self.base, [*paths, *named], topic)
+        taxonomy = extend(self.base, [*paths, *named], topic)
+        return taxonomy if has_categories(taxonomy) else draft(taxonomy, [f.work.title for f in kept], likeness, topic)
 
     def _coverage(self, kept: Sequence[Found], unkept: Sequence[float]) -> Coverage:
         surveys = topical_surveys(kept, self.topic, lambda w: self.screener.tokens_of(w)[0])

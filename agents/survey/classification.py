@@ -5,14 +5,14 @@ Where neither a source nor a list says it, three things count: the words by whic
 in the works most like it, and what the listed works teach of their categories (likeness.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.survey.dedupe import Found
-from agents.survey.likeness import Likeness, stacked
+from agents.survey.likeness import Likeness, likeness_of
 from agents.survey.taxonomy import OTHER, SURVEY, Category, Taxonomy
 from agents.survey.text import contains_phrase, shorten, stems
 
@@ -35,17 +35,13 @@ class Label:
 class Classifier:
     """Classifies works into a taxonomy; learns from those that sources and lists put into its categories."""
 
-    def __init__(
-        self, taxonomy: Taxonomy, found: Sequence[Found], vectors: Mapping[str, NDArray[np.float32]] | None = None
-    ) -> None:
+    def __init__(self, taxonomy: Taxonomy, found: Sequence[Found], likeness: Likeness | None = None) -> None:
         self.taxonomy = taxonomy
         self._found = tuple(found)
         self._row = {one.key: row for row, one in enumerate(self._found)}
         self._keys = [c.key for c in taxonomy.categories]
         self._phrases = {c.key: _stemmed(c) for c in taxonomy.categories}
-        self._likeness = Likeness(
-            [stems(f.work.title) for f in self._found], stacked([f.key for f in self._found], vectors or {})
-        )
+        self._likeness = likeness or likeness_of(self._found, {})
         known = self._known()
         self._members = {key: np.flatnonzero(known[:, c]).tolist() for c, key in enumerate(self._keys)}
         self._seen: list[dict[str, list[str]]] = [{} for _ in self._found]

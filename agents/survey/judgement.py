@@ -10,7 +10,7 @@ from agents.survey.assessment import assess
 from agents.survey.classification import Classifier
 from agents.survey.dedupe import Found, Pool
 from agents.survey.desk import Desk
-from agents.survey.meaning import Vectors
+from agents.survey.likeness import Likeness
 from agents.survey.questions import (
     AssessmentAnswer,
     ClassificationAnswer,
@@ -54,10 +54,10 @@ def _screened(work: Work, verdict: Verdict) -> ScreenedWork:
 
 
 async def classify(
-    desk: Desk, taxonomy: Taxonomy, found: Sequence[Found], vectors: Vectors
+    desk: Desk, taxonomy: Taxonomy, found: Sequence[Found], likeness: Likeness
 ) -> dict[str, ClassifiedWork]:
-    """Return the categories of works, by key; `vectors` are their embeddings, as far as there are any."""
-    classifier = Classifier(taxonomy, found, vectors)
+    """Return the categories of works, by key."""
+    classifier = Classifier(taxonomy, found, likeness)
     policies = {}
     for one in found:
         labels = classifier.labels(one)
