@@ -1,6 +1,7 @@
 """Ports: what the agents need from the outside, as small protocols. Fakes are real implementations of them."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from core.types.base import Value
@@ -94,6 +95,14 @@ class Artifacts(Protocol):
 
     async def get(self, run_id: str, name: str) -> bytes:
         """Return a file's bytes; raise NotFoundError when there is none."""
+        ...
+
+    async def name(self, run_id: str, name: str, digest: str, media_type: str) -> None:
+        """Give a file that a worker put into the store a name in a run."""
+        ...
+
+    def path_of(self, digest: str) -> Path:
+        """Return where the bytes with a digest are on this host, if they are."""
         ...
 
 

@@ -8,6 +8,7 @@ from core.types.base import Value
 from core.types.candidate import Applicability, Candidate, Leaderboard, Ranked
 from core.types.evaluation import Evaluation, Score
 from core.types.optimization import Confirmation, OptimizationResult
+from core.types.publication import Publication
 from core.types.recipe import Recipe
 from core.types.run import Spent
 from core.types.sow import StatementOfWork
@@ -37,6 +38,7 @@ class ReportInput(Value):
     environment: dict[str, str] = Field(default_factory=dict)
     llm_model: str | None = None
     recipe: Recipe | None = None
+    publication: Publication | None = None
 
     @property
     def worker_s(self) -> float:

@@ -116,7 +116,18 @@ def recipe_section(report: ReportInput, say: Say) -> Section | None:
     if winner is None or recipe is None:
         return None
     code = Code(language="yaml", text=recipe.to_yaml(), caption=say("recipe_caption", name=winner.candidate.name))
-    return Section(id="recipe", title=say("recipe"), blocks=(code,))
+    return Section(id="recipe", title=say("recipe"), blocks=(code, *_published(report, say)))
+
+
+def _published(report: ReportInput, say: Say) -> Iterator[Paragraph]:
+    found = report.publication
+    if found is None:
+        return
+    if found.problems:
+        yield Paragraph(text=say("not_exported", reasons="; ".join(found.problems)))
+        return
+    more = say("uploaded", address=found.address) if found.address else found.note
+    yield Paragraph(text=say("exported", count=len(found.files), checksum=found.checksum, more=more).strip())
 
 
 def survey_section(report: ReportInput, say: Say) -> Section | None:

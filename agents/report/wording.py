@@ -106,8 +106,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "to_leader": ("To the leader", "与首位之差"),
     "seconds": ("Seconds", "秒"),
     "screen_caption": (
-        "All candidates on the screening slices. Candidates of one tie group can't be told from its best member.",
-        "筛选切片上的全部候选。同一并列组的候选与该组最好者无法区分。",
+        "All candidates on the screening slices. All below a tie group are worse than its best, beyond chance.",
+        "筛选切片上的全部候选。并列组之下的候选都显著差于该组最好者。",
     ),
     "forest_caption": (
         "Scores with 95 % intervals. Squares are baselines, circles methods, diamonds trials of the optimizer.",
@@ -178,6 +178,12 @@ WORDS: dict[str, tuple[str, str]] = {
     "recipe": ("The recipe", "配方"),
     "recipe_caption": ("mergekit YAML of {name}: “mergekit-yaml recipe.yaml out/” gives this model.",
                        "{name} 的 mergekit 配置：用 “mergekit-yaml recipe.yaml out/” 可得到该模型。"),
+    "exported": (
+        "The model is exported: {count} files under “model/” of this run’s files, checksum {checksum}. {more}",
+        "模型已导出：本次运行文件的 “model/” 下共 {count} 个文件，校验和 {checksum}。{more}",
+    ),
+    "uploaded": ("It lies at {address}.", "已上传至 {address}。"),
+    "not_exported": ("The model is not exported: {reasons}.", "模型未导出：{reasons}。"),
     # survey
     "survey": ("What is known", "文献调研"),
     "survey_text": (

@@ -69,7 +69,7 @@ class MergeExport(Payload):
     candidate_id: str
     models: Models
     recipe: Recipe
-    card: str = Field(description="Markdown body of the model card")
+    card: str = Field(description="the model card, Markdown with front matter; empty: the worker's own")
     root: str = ""
 
 
