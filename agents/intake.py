@@ -66,9 +66,10 @@ class _Notes:
     async def event(self, kind: str, message: str, *, stage: Stage | None = None, **data: Any) -> None:
         """Nobody follows yet."""
 
-    async def transcript(self, transcript: Transcript) -> None:
-        """Keep a decision for the run."""
+    async def transcript(self, transcript: Transcript) -> int:
+        """Keep a decision for the run; return its number."""
         self.transcripts.append(transcript)
+        return len(self.transcripts)
 
     async def progress(self, stage: Stage, done: int, total: int, note: str = "") -> None:
         """Nobody follows yet."""

@@ -18,8 +18,10 @@ from langgraph.types import Command
 
 from agents.budget import run_budget
 from agents.context import RunContext
+from agents.experiment.sandboxes import Sandboxes
 from agents.llm import make_brain
 from agents.provider import llm_settings
+from app.gateway import open_sandboxes
 from app.graph_store import open_graph_store
 from core.answers import AnswerCache
 from core.artifacts import ArtifactStore
@@ -49,6 +51,7 @@ class Executor:
     queue: Queue
     runs: RunStore
     graph: CompiledStateGraph[RunState, RunContext, RunState, RunState]
+    sandboxes: Sandboxes | None = None
 
     async def drive(self, run_id: str) -> None:
         """Drive a run until it ends, waits for a person, or is cancelled.
@@ -130,12 +133,16 @@ class Executor:
 
     async def _context(self, run: Run, journal: RunJournal) -> RunContext:
         root = await self.runs.root(run.id)
+        # One account for all that asks a model in this run: decisions and the agents in sandboxes.
+        budget = run_budget(run)
         return RunContext(
             run_id=run.id,
             sow=run.sow,
             root=root,
             settings=self.settings,
-            brain=make_brain(llm_settings(self.settings), journal, run_budget(run)),
+            brain=make_brain(llm_settings(self.settings), journal, budget),
+            llm_budget=budget,
+            sandboxes=self.sandboxes,
             journal=journal,
             jobs=JobClient(self.db, self.queue, run.id),
             runs=self.runs,
@@ -173,7 +180,8 @@ async def open_executor(settings: Settings) -> AsyncIterator[Executor]:
         await stack.enter_async_context(app.open_async())
         saver = await stack.enter_async_context(open_graph_store(url))
         queue = Queue(app)
-        yield Executor(settings, db, queue, RunStore(db, queue), compile_research(saver))
+        sandboxes = await stack.enter_async_context(open_sandboxes(settings))
+        yield Executor(settings, db, queue, RunStore(db, queue), compile_research(saver), sandboxes)
 
 
 async def run_executor(settings: Settings) -> None:

@@ -19,7 +19,7 @@ from core.types.run import Run, RunStatus, StageProgress
 from core.types.sow import Budget, StatementOfWork
 from core.types.transcript import Transcript
 
-LINKS = ("events", "transcripts", "survey", "candidates", "leaderboard", "report", "artifacts")
+LINKS = ("events", "transcripts", "survey", "candidates", "leaderboard", "reproductions", "report", "artifacts")
 
 
 class BudgetLeft(Value):

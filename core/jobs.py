@@ -19,7 +19,7 @@ from core.queue import Queue
 from core.splits import check_split
 from core.tables import jobs, runs
 from core.types.evaluation import EvaluationSummary
-from core.types.job import EmbedTexts, JobKind, JobPayload, JobResult, JobStatus
+from core.types.job import JobPayload, JobResult, JobStatus
 from core.types.run import RunStatus
 
 POLL_S = 0.4
@@ -69,7 +69,7 @@ class JobClient:
         key = payload.key(self._run_id)
         values = {
             "key": key, "run_id": self._run_id, "kind": payload.kind.value, "status": JobStatus.QUEUED,
-            "candidate_id": None if isinstance(payload, EmbedTexts) else payload.candidate_id,
+            "candidate_id": getattr(payload, "candidate_id", None),
             "payload": payload.model_dump(mode="json"),
         }  # fmt: skip
         made = await tx.execute(insert(jobs).values(values).on_conflict_do_nothing().returning(jobs.c.key))
@@ -189,7 +189,7 @@ class JobStore:
 
     async def results(self, run_id: str, candidate_id: str | None = None) -> Sequence[JobResult]:
         """Return the results of finished evaluations of a run, or of one candidate, oldest first."""
-        wanted = [jobs.c.run_id == run_id, jobs.c.status == JobStatus.SUCCEEDED, jobs.c.kind != JobKind.EMBED_TEXTS]
+        wanted = [jobs.c.run_id == run_id, jobs.c.status == JobStatus.SUCCEEDED, jobs.c.candidate_id.is_not(None)]
         if candidate_id is not None:
             wanted.append(jobs.c.candidate_id == candidate_id)
         async with self._db.transaction() as tx:

@@ -65,8 +65,8 @@ class Journal(Protocol):
         """Record that something happened."""
         ...
 
-    async def transcript(self, transcript: Transcript) -> None:
-        """Record a decision with all that led to it."""
+    async def transcript(self, transcript: Transcript) -> int:
+        """Record a decision with all that led to it and return its number."""
         ...
 
     async def progress(self, stage: Stage, done: int, total: int, note: str = "") -> None:
@@ -91,6 +91,14 @@ class Artifacts(Protocol):
 
     async def put(self, run_id: str, name: str, data: bytes, media_type: str) -> str:
         """Store a file under a name in a run and return its digest (SHA-256, hex)."""
+        ...
+
+    async def put_file(self, run_id: str, name: str, path: Path, media_type: str) -> str:
+        """Move a file into the store under a name in a run and return its digest."""
+        ...
+
+    def path_of(self, digest: str) -> Path:
+        """Return where the bytes with a digest are on this machine."""
         ...
 
     async def get(self, run_id: str, name: str) -> bytes:

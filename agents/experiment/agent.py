@@ -6,7 +6,9 @@ Nothing an agent or a model says becomes a score: scores come from the workers' 
 from collections.abc import Sequence
 
 from agents.context import RunContext
+from agents.experiment.outcomes import keep_outcomes
 from agents.experiment.planning import plan_question
+from agents.experiment.reproduction_plan import offer_reproductions
 from agents.run_budget import check_budget
 from agents.tasks import task_pack
 from core.errors import BudgetExceededError, JobFailedError, RunError
@@ -26,8 +28,9 @@ async def plan_experiments(context: RunContext) -> Sequence[Candidate]:
     survey = await context.records.get(context.run_id, "survey", Survey)
     pack = task_pack(context.sow.kind)
     rows = pack.applicability(context.sow, survey)
+    reproductions, rows = await offer_reproductions(context, survey, rows)
     await context.records.put(context.run_id, "applicability", Applicabilities(rows=tuple(rows)))
-    offered = pack.candidates(context.sow, rows)
+    offered = [*pack.candidates(context.sow, rows), *reproductions]
     baselines = [c for c in offered if c.kind is CandidateKind.BASELINE]
     methods = [c for c in offered if c.kind is not CandidateKind.BASELINE]
     answer = await context.brain.decide(plan_question(context.sow, methods, rows))
@@ -37,11 +40,17 @@ async def plan_experiments(context: RunContext) -> Sequence[Candidate]:
         await context.records.put_candidate(context.run_id, candidate)
     await context.journal.event(
         "experiments.planned",
-        f"{len(baselines)} baselines and {len(chosen) - len(baselines)} methods will be tried.",
+        f"{len(baselines)} baselines and {len(chosen) - len(baselines)} methods will be tried"
+        f"{_reproduced(chosen)}.",
         stage=Stage.EXPERIMENT, candidates=[c.id for c in chosen],
     )  # fmt: skip
     await context.journal.progress(Stage.EXPERIMENT, 0, len(chosen))
     return chosen
+
+
+def _reproduced(chosen: Sequence[Candidate]) -> str:
+    count = sum(c.kind is CandidateKind.REPRODUCTION for c in chosen)
+    return f", {count} of them reproduced from repositories" if count else ""
 
 
 async def evaluate_candidate(context: RunContext, candidate_id: str) -> bool:
@@ -89,6 +98,7 @@ async def rank_candidates(context: RunContext, evaluated: Sequence[str]) -> str:
     evaluations = [e for c in candidates for e in await evaluate(context, c, Role.SCREEN)]
     board = leaderboard("screen", candidates, evaluations, context.sow.benchmarks_of(Role.SCREEN))
     await context.records.put(context.run_id, "leaderboard.screen", board)
+    await keep_outcomes(context, board)
     leader = board.rows[0]
     await context.runs.set_best(context.run_id, leader.candidate.id)
     tied = [r.candidate.name for r in board.rows[1:] if r.tie_group == leader.tie_group]

@@ -126,10 +126,10 @@ def _differences(
     if slices:
         strata = {i: s for i in ids if (s := strata_of(i, evaluations, slices)) is not None}
         return lambda a, b: paired_difference(strata[a], strata[b]) if {a, b} <= strata.keys() else None
-    runs = {i: r for i in ids if (r := runs_of(i, evaluations))}
-    return lambda a, b: (
-        repeated_difference(runs[a], runs[b]) if runs.get(a, {}).keys() == runs.get(b, {0}).keys() else None
-    )
+    runs = {i: runs_of(i, evaluations) for i in ids}
+    full = max((r.keys() for r in runs.values()), key=len)
+    whole = {i: r for i, r in runs.items() if r.keys() == full and r}
+    return lambda a, b: repeated_difference(whole[a], whole[b]) if {a, b} <= whole.keys() else None
 
 
 def _compare(found: Sequence[tuple[str, str, Difference]], names: dict[str, str]) -> list[Comparison]:
@@ -147,10 +147,12 @@ def _compare(found: Sequence[tuple[str, str, Difference]], names: dict[str, str]
 
 
 def _words(finalist: str, reference: str, difference: Difference, verdict: str) -> str:
-    low, high = difference.interval.low, difference.interval.high
-    gap = f"{difference.value * 100:+.1f} points (95 % interval {low * 100:+.1f} to {high * 100:+.1f}, {difference.items} items)"
+    value, low, high = difference.value, difference.interval.low, difference.interval.high
     if "seed" in difference.interval.method:
-        gap = f"{difference.value:+.4g} (95 % interval {low:+.4g} to {high:+.4g}, {difference.items} seeds)"
+        gap = f"{value:+.4g} (95 % interval {low:+.4g} to {high:+.4g}, {difference.items} seeds)"
+    else:
+        span = f"95 % interval {low * 100:+.1f} to {high * 100:+.1f}"
+        gap = f"{value * 100:+.1f} points ({span}, {difference.items} items)"
     said = {"improved": "is better than", "tied": "is tied with", "worse": "is worse than"}[verdict]
     return f"{finalist} {said} {reference}: {gap}."
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from agents.report.blocks import Block, Callout, Cell, Document, Facts, Paragraph, Section, Table
 from agents.report.content import ReportInput, duration, percent
+from agents.report.reproduction_section import reproduction_section
 from agents.report.result_sections import lead_blocks, result_section, task_section, tried_section
 from agents.report.search_sections import (
     cost_section,
@@ -27,6 +28,7 @@ def compose(report: ReportInput, summary: str = "") -> Document:
     found = (
         result_section(report, say),
         tried_section(report, say),
+        reproduction_section(report, say),
         search_section(report, say),
         recipe_section(report, say),
         next_section(report, say),

@@ -10,6 +10,7 @@ from core.types.evaluation import Evaluation, Score
 from core.types.optimization import Confirmation, OptimizationResult
 from core.types.publication import Publication
 from core.types.recipe import Recipe
+from core.types.reproduction import ReproductionRow
 from core.types.run import Spent
 from core.types.sow import StatementOfWork
 from core.types.work import Survey
@@ -34,6 +35,7 @@ class ReportInput(Value):
     evaluations: tuple[Evaluation, ...] = ()
     optimization: OptimizationResult | None = None
     confirmation: Confirmation | None = None
+    reproductions: tuple[ReproductionRow, ...] = ()
     spent: Spent = Spent()
     environment: dict[str, str] = Field(default_factory=dict)
     llm_model: str | None = None

@@ -167,7 +167,7 @@ def _work_row(report: ReportInput, work: Work, verdict: Applicability | None, sa
     applied = "–"
     if verdict is not None:
         applied = say.listed([part for part in (verdict.method, say(verdict.fidelity.value)) if part])
-        applied = f"{applied}. {verdict.reason}" if verdict.reason else applied
+        applied = ". ".join(part for part in (applied, verdict.reason, verdict.outcome) if part)
     score, refs = _score_of(report, work.key)
     return (
         Cell(text=work.title, url=url),

@@ -2,9 +2,12 @@
 
 from typing import Literal
 
+from agents.report.reproduction_words import REPRODUCTION_WORDS
+
 Language = Literal["en", "zh"]
 
 WORDS: dict[str, tuple[str, str]] = {
+    **REPRODUCTION_WORDS,
     # frame
     "report": ("Research report", "研究报告"),
     "contents": ("Contents", "目录"),

@@ -20,6 +20,7 @@ class JobKind(StrEnum):
     EVALUATE_ARTIFACT = "evaluate.artifact"
     COMMAND_EVALUATE = "command.evaluate"
     EMBED_TEXTS = "embed.texts"
+    LIST_ITEMS = "benchmark.items"
 
 
 class JobStatus(StrEnum):
@@ -115,6 +116,21 @@ class Embeddings(Value):
     vectors: tuple[tuple[float, ...], ...]
 
 
+class ListItems(Payload):
+    """Read what a slice's items ask, without their answers or tests."""
+
+    kind: Literal[JobKind.LIST_ITEMS] = JobKind.LIST_ITEMS
+    benchmark: Benchmark
+    root: str = ""
+
+
+class ItemTexts(Value):
+    """What the items of one slice ask: item id -> prompt, in the slice's order."""
+
+    benchmark: str
+    prompts: dict[str, str]
+
+
 class Exported(Value):
     """Files that an export wrote: name -> digest in the artifact store."""
 
@@ -122,5 +138,5 @@ class Exported(Value):
     checksum: str
 
 
-JobPayload = MergeEvaluate | MergeExport | EvaluateArtifact | CommandEvaluate | EmbedTexts
-JobResult = Evaluation | Exported | Embeddings
+JobPayload = MergeEvaluate | MergeExport | EvaluateArtifact | CommandEvaluate | EmbedTexts | ListItems
+JobResult = Evaluation | Exported | Embeddings | ItemTexts
