@@ -109,10 +109,6 @@ class Artifacts(Protocol):
         """Give a file that a worker put into the store a name in a run."""
         ...
 
-    def path_of(self, digest: str) -> Path:
-        """Return where the bytes with a digest are on this host, if they are."""
-        ...
-
 
 class Texts(Protocol):
     """Sentence embeddings."""

@@ -42,9 +42,9 @@ def evaluate_command(payload: CommandEvaluate) -> Evaluation:
     name, sign = (spec.metric, 1.0) if spec.direction == "maximize" else (f"neg_{spec.metric}", -1.0)
     score = Score(metric=name, value=sign * value, items=0)
     return Evaluation(
-        id=payload.digest, candidate_id=payload.candidate_id, benchmark="command", protocol="command", role=payload.role,
-        sampling=Sampling(seed=payload.seed), outcomes=(), score=score, cost=EvaluationCost(grade_s=time.perf_counter() - started),
-        grader="bubblewrap", engine=" ".join(spec.command),
+        id=payload.digest, candidate_id=payload.candidate_id, benchmark="command", protocol="command",
+        role=payload.role, sampling=Sampling(seed=payload.seed), outcomes=(), score=score,
+        cost=EvaluationCost(grade_s=time.perf_counter() - started), grader="bubblewrap", engine=" ".join(spec.command),
     )  # fmt: skip
 
 

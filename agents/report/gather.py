@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel
 
 from agents.context import RunContext
+from agents.experiment.outcomes import reproduction_rows
 from agents.optimizer.confirm import fresh_sow
 from agents.report.content import ReportInput
 from agents.tasks import task_pack
@@ -33,7 +34,7 @@ async def gather(context: RunContext) -> ReportInput:
         applicabilities=applicability.rows if applicability else (), candidates=candidates, leaderboards=boards,
         evaluations=tuple(await _evaluations(context, boards, confirmation)),
         optimization=await _document(context, "optimization", OptimizationResult), confirmation=confirmation,
-        spent=run.spent, llm_model=context.brain.model,
+        reproductions=tuple(await reproduction_rows(context)), spent=run.spent, llm_model=context.brain.model,
         publication=await _document(context, "publication", Publication),
     )  # fmt: skip
     environment = dict(context.environment) | _measured_with(report)
