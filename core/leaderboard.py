@@ -92,7 +92,7 @@ def _by_score(role: Role, candidates: Sequence[Candidate], evaluations: Sequence
         Ranked(
             rank=place + 1, tie_group=groups[place], candidate=c, score=_repeated(metric, found[c.id]),
             evaluation_ids=tuple(e.id for e in evaluations if e.candidate_id == c.id),
-            difference=as_score(compared[place][0]) if place else None,
+            difference=as_score(compared[place][0], f"difference of {metric}") if place else None,
         )
         for place, c in enumerate(scored)
     )  # fmt: skip

@@ -138,7 +138,7 @@ def _compare(found: Sequence[tuple[str, str, Difference]], names: dict[str, str]
     for (finalist, reference, difference), p in zip(found, adjusted, strict=True):
         verdict: Verdict = "tied" if p > ALPHA else "improved" if difference.value > 0 else "worse"
         comparison = Comparison(
-            candidate_id=finalist, reference_id=reference, difference=as_score(difference),
+            candidate_id=finalist, reference_id=reference, difference=as_score(difference, _metric(difference)),
             p_value=difference.p_value, adjusted_p=p, test=difference.test, verdict=verdict,
             words=_words(names[finalist], names[reference], difference, verdict),
         )  # fmt: skip
@@ -146,9 +146,14 @@ def _compare(found: Sequence[tuple[str, str, Difference]], names: dict[str, str]
     return comparisons
 
 
+def _metric(difference: Difference) -> str:
+    """Return 'difference' for shares of items, else a name that no reader takes for points."""
+    return "difference" if "seed" not in difference.interval.method else "difference of means over seeds"
+
+
 def _words(finalist: str, reference: str, difference: Difference, verdict: str) -> str:
     value, low, high = difference.value, difference.interval.low, difference.interval.high
-    if "seed" in difference.interval.method:
+    if _metric(difference) != "difference":
         gap = f"{value:+.4g} (95 % interval {low:+.4g} to {high:+.4g}, {difference.items} seeds)"
     else:
         span = f"95 % interval {low * 100:+.1f} to {high * 100:+.1f}"

@@ -80,7 +80,7 @@ def _screened(report: ReportInput, say: Say) -> Iterator[str]:
     ties = sum(r.tie_group == 1 for r in board.rows) - 1
     yield say(
         "summary_tried", methods=len(board.rows) - baselines, baselines=baselines, items=leader.score.items,
-        leader=leader.candidate.name, score=percent(leader.score.value),
+        leader=leader.candidate.name, score=shown(leader.score),
         tied=say("summary_tied", count=ties) if ties else "",
     )  # fmt: skip
 

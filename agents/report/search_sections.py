@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from agents.report import figures
 from agents.report.blocks import Block, Bullets, Cell, Code, Figure, Paragraph, Section, Table
-from agents.report.content import ReportInput, duration, percent, short_id
+from agents.report.content import ReportInput, duration, percent, short_id, shown
 from agents.report.next_steps import next_steps
 from agents.report.wording import Say
 from core.merging_table import DECLARATIONS
@@ -184,7 +184,7 @@ def _score_of(report: ReportInput, work_key: str) -> tuple[str, tuple[str, ...]]
     row = next((r for r in board.rows if r.candidate.work_key == work_key), None) if board else None
     if row is None:
         return "–", ()
-    return percent(row.score.value), report.refs(row.candidate.id, "screen")
+    return shown(row.score), report.refs(row.candidate.id, "screen")
 
 
 def cost_section(report: ReportInput, say: Say) -> Section:

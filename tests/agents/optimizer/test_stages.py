@@ -17,6 +17,7 @@ from core.artifacts import ArtifactStore, Blobs
 from core.db import Database
 from core.journal import RunJournal
 from core.leaderboard import leaderboard
+from core.ports import Jobs
 from core.queue import Queue
 from core.records import RunRecords
 from core.runs import RunStore
@@ -30,16 +31,18 @@ from tests.fakes.hub_server import HubServer
 from tests.fakes.surface_jobs import SOW, SurfaceJobs
 
 
-async def run_context(db: Database, queue: Queue, folder: Path, sow: StatementOfWork) -> tuple[RunContext, SurfaceJobs]:
+async def run_context(
+    db: Database, queue: Queue, folder: Path, sow: StatementOfWork, *, root: str = "", jobs: Jobs | None = None
+) -> tuple[RunContext, SurfaceJobs]:
     runs = RunStore(db, queue)
     run, _ = await runs.create(sow)
-    journal, jobs = RunJournal(db, run.id), SurfaceJobs(3)
+    journal, surface = RunJournal(db, run.id), SurfaceJobs(3)
     context = RunContext(
-        run_id=run.id, sow=sow, root="", settings=Settings(), brain=PolicyBrain(journal), journal=journal, jobs=jobs,
-        runs=runs, records=RunRecords(db), artifacts=ArtifactStore(db, folder), cache=AnswerCache(db),
-        database_url=db.url, environment={"python": "3.12"},
+        run_id=run.id, sow=sow, root=root, settings=Settings(), brain=PolicyBrain(journal), journal=journal,
+        jobs=jobs or surface, runs=runs, records=RunRecords(db), artifacts=ArtifactStore(db, folder),
+        cache=AnswerCache(db), database_url=db.url, environment={"python": "3.12"},
     )  # fmt: skip
-    return context, jobs
+    return context, surface
 
 
 async def screened(context: RunContext, jobs: SurfaceJobs) -> str:
