@@ -13,8 +13,8 @@ from agents.report.search_sections import (
     reading_section,
     recipe_section,
     search_section,
-    survey_section,
 )
+from agents.report.survey_section import survey_section
 from agents.report.wording import Say
 from core.types.evaluation import Evaluation
 

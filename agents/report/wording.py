@@ -3,11 +3,13 @@
 from typing import Literal
 
 from agents.report.reproduction_words import REPRODUCTION_WORDS
+from agents.report.survey_words import SURVEY_WORDS
 
 Language = Literal["en", "zh"]
 
 WORDS: dict[str, tuple[str, str]] = {
     **REPRODUCTION_WORDS,
+    **SURVEY_WORDS,
     # frame
     "report": ("Research report", "研究报告"),
     "contents": ("Contents", "目录"),
@@ -187,28 +189,6 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "uploaded": ("It lies at {address}.", "已上传至 {address}。"),
     "not_exported": ("The model is not exported: {reasons}.", "模型未导出：{reasons}。"),
-    # survey
-    "survey": ("What is known", "文献调研"),
-    "survey_text": (
-        "{kept} works bear on the task; {dropped} found works do not, {borderline} are borderline.",
-        "{kept} 篇文献与任务相关；{dropped} 篇不相关，{borderline} 篇难以判定。",
-    ),
-    "coverage": ("Coverage: {text}", "覆盖率：{text}"),
-    "coverage_text": (
-        "an estimated {total} works exist ({low} to {high}), by {method}.",
-        "估计共有 {total} 篇（{low} 到 {high}），方法：{method}。",
-    ),
-    "work": ("Work", "文献"),
-    "year": ("Year", "年份"),
-    "categories": ("Categories", "类别"),
-    "code": ("Code", "代码"),
-    "applied": ("Applied as", "如何使用"),
-    "our_score": ("Our score", "我们的得分"),
-    "survey_caption": ("Works and what became of each on this task.", "文献及其在本任务中的处理。"),
-    "exact": ("exact", "原样"),
-    "adapted": ("adapted", "改编"),
-    "not_applicable": ("not applicable", "不适用"),
-    "not_built_in": ("not built in", "未内置"),
     # cost, next, reading, evidence
     "cost": ("What it cost", "成本"),
     "quantity": ("Quantity", "项目"),
