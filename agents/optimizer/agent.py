@@ -19,7 +19,7 @@ from agents.optimizer.optuna_study import OptunaStudy, StudySettings
 from agents.optimizer.proposer import Proposer
 from agents.optimizer.racing import RacingRules
 from agents.optimizer.search import Search, SearchPlan
-from agents.optimizer.space import Point, SearchSpace, space_of
+from agents.optimizer.space import Point, space_of
 from agents.optimizer.strategy import Strategy
 from agents.optimizer.warm_starts import warm_starts
 from agents.run_budget import check_budget
@@ -107,14 +107,16 @@ async def search_result(
     rules = RacingRules(block=sow.optimization.block_items, error=sow.optimization.drop_error)
     starts = warm_starts(space, board)[: max(1, plan.trials // 2)]
     with closing(OptunaStudy(space, around.study)) as study:
-        strategy = _strategy(sow, study, starts, _proposer(around.brain, space, sow.seed))
+        strategy = chosen_strategy(sow, study, starts, _proposer(around.brain, evaluator))
         search = Search(strategy, evaluator, pool, measured.scores, replace(plan, rules=rules, seed=sow.seed))
         await search.run()
         return await _result(search, study, evaluator, leader)
 
 
-def _proposer(brain: Brain | None, space: SearchSpace, seed: int) -> Proposer | None:
-    return Proposer(brain, space, seed) if brain is not None and brain.model is not None else None
+def _proposer(brain: Brain | None, evaluator: JobEvaluator) -> Proposer | None:
+    if brain is None or brain.model is None:
+        return None
+    return Proposer(brain, evaluator.space, evaluator.sow.seed, evaluator.failures.summary)
 
 
 async def _result(search: Search, study: OptunaStudy, evaluator: JobEvaluator, leader: Candidate) -> OptimizationResult:
@@ -135,10 +137,13 @@ async def _result(search: Search, study: OptunaStudy, evaluator: JobEvaluator, l
     )
 
 
-def _strategy(
+def chosen_strategy(
     sow: StatementOfWork, study: OptunaStudy, starts: Sequence[tuple[str, Point]], proposer: Proposer | None
 ) -> Strategy:
+    """Return what searches; a language model takes part in a bandit only."""
     kind = sow.optimization.strategy
+    if kind == "auto":
+        kind = "bandit" if proposer else "gp"
     if kind == "bandit":
         return BanditStrategy(OptunaStrategy(study, "gp", starts), sow.seed, proposer)
     return OptunaStrategy(study, kind, starts)
