@@ -18,7 +18,7 @@ from core.errors import JobFailedError, RunCancelledError
 from core.queue import Queue
 from core.splits import check_split
 from core.tables import jobs, runs
-from core.types.evaluation import EvaluationSummary
+from core.types.evaluation import Evaluation, EvaluationSummary
 from core.types.job import JobPayload, JobResult, JobStatus
 from core.types.run import RunStatus
 
@@ -62,6 +62,22 @@ class JobClient:
             if all(r["status"] == JobStatus.SUCCEEDED for r in rows.values()):
                 return [RESULT.validate_python(r) for r in await self._results(keys)]
             await asyncio.sleep(POLL_S)
+
+    async def finished(self, payloads: Sequence[JobPayload]) -> Sequence[JobResult]:
+        """Return the results of those jobs that are done already; ask for none."""
+        return await self._done([payload.key(self._run_id) for payload in payloads])
+
+    async def evaluations(self, ids: Sequence[str]) -> Sequence[Evaluation]:
+        """Return finished evaluations by their ids."""
+        # An evaluation's id is its job's key, with or without the run's id before it.
+        keys = [i if i.startswith(f"{self._run_id}:") else f"{self._run_id}:{i}" for i in ids]
+        return [r for r in await self._done(keys) if isinstance(r, Evaluation)]
+
+    async def _done(self, keys: Sequence[str]) -> Sequence[JobResult]:
+        query = select(jobs.c.key, jobs.c.result).where(jobs.c.key.in_(keys), jobs.c.status == JobStatus.SUCCEEDED)
+        async with self._db.transaction() as tx:
+            found = {row.key: row.result for row in await tx.execute(query)}
+        return [RESULT.validate_python(found[key]) for key in keys if key in found]
 
     async def _ask(self, payload: JobPayload, tx: AsyncConnection) -> tuple[str, bool]:
         """Insert the job; return its key and whether it is to be enqueued: new, or cancelled before a resumption."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from core.types.base import Value
+from core.types.evaluation import Evaluation
 from core.types.job import JobPayload, JobResult
 from core.types.run import Stage
 from core.types.transcript import Transcript
@@ -55,6 +56,14 @@ class Jobs(Protocol):
 
     async def run_all(self, payloads: Sequence[JobPayload]) -> Sequence[JobResult]:
         """Do the same for jobs that belong together; results come in the order of the payloads."""
+        ...
+
+    async def finished(self, payloads: Sequence[JobPayload]) -> Sequence[JobResult]:
+        """Return the results of those jobs that are done already; ask for none."""
+        ...
+
+    async def evaluations(self, ids: Sequence[str]) -> Sequence[Evaluation]:
+        """Return finished evaluations by their ids."""
         ...
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from agents.context import RunContext
 from agents.experiment.agent import evaluate_candidate
+from agents.experiment.claims import claims_of
 from agents.experiment.repository import Fetched, fetch, fetchable
 from agents.experiment.reproduce import Reproduced, Reproduction, reproduce
 from agents.experiment.sandboxes import SANDBOX_MB, Sandboxes
@@ -75,7 +76,7 @@ async def _settled(context: RunContext, candidate: Candidate) -> ReproductionRow
     """Return the row once the agent is done, or the reason why there is none to be done."""
     work = await _work(context, candidate)
     row = ReproductionRow(
-        work_key=work.key, work_title=work.title, candidate_id=candidate.id, claims=work.claims,
+        work_key=work.key, work_title=work.title, candidate_id=candidate.id, claims=claims_of(work),
         sandbox=f"{context.run_id}-{candidate.id.rpartition('-')[2]}", verdict=Verdict.RUNNING, reason="",
     )  # fmt: skip
     try:

@@ -6,17 +6,14 @@ from pydantic import BaseModel
 
 from agents.context import RunContext
 from agents.experiment.outcomes import reproduction_rows
-from agents.optimizer.confirm import fresh_sow
 from agents.report.content import ReportInput
-from agents.tasks import task_pack
-from core.errors import JobFailedError, NotFoundError
+from core.errors import NotFoundError
 from core.recipes import published
 from core.types.candidate import Applicabilities, Candidate, Leaderboard
 from core.types.evaluation import Evaluation
 from core.types.optimization import Confirmation, OptimizationResult
 from core.types.publication import Publication
 from core.types.recipe import Recipe
-from core.types.sow import Role
 from core.types.work import Survey
 
 
@@ -32,7 +29,7 @@ async def gather(context: RunContext) -> ReportInput:
     report = ReportInput(
         run_id=context.run_id, sow=context.sow, survey=await _document(context, "survey", Survey),
         applicabilities=applicability.rows if applicability else (), candidates=candidates, leaderboards=boards,
-        evaluations=tuple(await _evaluations(context, boards, confirmation)),
+        evaluations=tuple(await _evaluations(context, boards)),
         optimization=await _document(context, "optimization", OptimizationResult), confirmation=confirmation,
         reproductions=tuple(await reproduction_rows(context)), spent=run.spent, llm_model=context.brain.model,
         publication=await _document(context, "publication", Publication),
@@ -57,22 +54,10 @@ async def _document[D: BaseModel](context: RunContext, name: str, kind: type[D])
         return None
 
 
-async def _evaluations(
-    context: RunContext, boards: Mapping[str, Leaderboard], confirmation: Confirmation | None
-) -> Sequence[Evaluation]:
-    """Return the evaluations that the leaderboards rest on: their jobs are done and are found by their keys."""
-    found: list[Evaluation] = []
-    pack = task_pack(context.sow.kind)
-    for role, board in boards.items():
-        sow = fresh_sow(context.sow) if role == "confirm" and confirmation else context.sow
-        for row in board.rows:
-            for payload in pack.payloads(sow, row.candidate, Role(role), context.root):
-                try:
-                    result = await context.jobs.run(payload)
-                except JobFailedError:
-                    continue
-                found += [result] if isinstance(result, Evaluation) else []
-    return found
+async def _evaluations(context: RunContext, boards: Mapping[str, Leaderboard]) -> Sequence[Evaluation]:
+    """Return the evaluations that the leaderboards rest on."""
+    ids = [i for board in boards.values() for row in board.rows for i in row.evaluation_ids]
+    return await context.jobs.evaluations(list(dict.fromkeys(ids)))
 
 
 def _published_recipe(report: ReportInput) -> Recipe | None:

@@ -108,7 +108,12 @@ class ExperimentSpec(Value):
     budget_minutes_per_method: float | None = Field(None, gt=0)
     budget_usd_per_method: float | None = Field(2.0, gt=0, description="what the agent of one reproduction may spend")
     reproduce: bool = Field(False, description="reproduce works without a built-in method from their repositories")
-    noise_seeds: int = Field(0, ge=0, le=20, description="extra seeds of the base for the noise floor")
+    noise_seeds: int = Field(
+        2,
+        ge=0,
+        le=20,
+        description="other seeds of the best baseline, for the noise floor of sampled benchmarks",
+    )
 
 
 class OptimizationSpec(Value):
