@@ -116,7 +116,7 @@ async def search_result(
         note = f"The leader could not be evaluated on the search items: {error.message}"
         return OptimizationResult(strategy="none", finalists=(leader,), note=note)
     rules = RacingRules(block=sow.optimization.block_items, error=sow.optimization.drop_error)
-    starts = warm_starts(space, board)[: max(1, plan.trials // 2)]
+    starts = warm_starts(space, board, evaluator.norms)[: max(1, plan.trials // 2)]
     with closing(OptunaStudy(space, around.study)) as study:
         strategy = chosen_strategy(sow, study, starts, _proposer(around.brain, evaluator))
         search = Search(strategy, evaluator, pool, measured.scores, replace(plan, rules=rules, seed=sow.seed))
