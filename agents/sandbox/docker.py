@@ -144,6 +144,7 @@ class DockerTier:
             if not Owner.from_label(container.labels[OWNER]).alive:
                 container.remove(force=True)
                 swept.append(container.labels[LABEL])
+        self._leases.forget()
         for lease in self._leases.orphans(TIER):
             self._leases.release(lease.id, delete=not lease.persistent)
             swept.append(lease.id)

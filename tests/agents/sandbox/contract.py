@@ -237,7 +237,13 @@ class SandboxContract:
         await first.close(delete=False)
         second = await tier.start(spec)
         assert download(second, "kept") == b"1"
-        await second.close()
+        await second.close(delete=False)
+        assert await tier.sweep() == []
+        assert second.workspace.exists()
+        week_ago = time.time() - 8 * 86400
+        os.utime(second.workspace.parent, (week_ago, week_ago))
+        await tier.sweep()
+        assert not second.workspace.parent.exists()
 
     async def test_what_a_crash_of_ours_leaves_is_swept(self, tier: Tier, root: Path) -> None:
         image = f", {tier._image!r}" if tier.name == "docker" else ""
