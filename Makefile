@@ -12,6 +12,8 @@ SANDBOX_ENV := .state/agent-server
 SANDBOX_READY := $(SANDBOX_ENV)/.ready
 # Room that the packages need, torch's CUDA build above all.
 DISK_GB := 9
+# Each process of the tests has a database and models of its own.
+TEST_PROCESSES ?= 4
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -39,7 +41,7 @@ run: $(READY) ## run the worked example end to end: Postgres, API, executor, wor
 	@$(BIN)/research-agent up --run examples/smollm-merge/sow.yaml
 
 test: $(READY) $(SANDBOX_READY) ## run all tests, OpenHands in its sandboxes among them
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses $(TEST_PROCESSES) --dist loadfile
 
 lint: $(READY) ## check style, types and the architecture
 	@$(BIN)/ruff check .
@@ -98,8 +100,8 @@ bench-survey: $(READY) ## measure the survey agent on a world of reading lists
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_survey.py --topic "model merging" \
 	  --world $(LITERATURE)/model_merging.jsonl $(LITERATURE)/federated_learning.jsonl
 
-bench-optimize: $(READY) ## compare the search with plain CMA-ES (EVALUATOR=module:function for real experts)
-	@$(BIN)/python -m benchmarks.bench_optimize $(if $(EVALUATOR),--evaluator $(EVALUATOR))
+bench-optimize: $(READY) ## compare the search with plain CMA-ES (REAL=result.json of benchmarks.optimize_real, made on a GPU)
+	@$(BIN)/python -m benchmarks.bench_optimize $(if $(REAL),--real $(REAL))
 
 bench-statistics: $(READY) ## simulate coverage and error rates of the statistics
 	@$(BIN)/python -m benchmarks.bench_statistics

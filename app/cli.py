@@ -83,6 +83,19 @@ def evaluate(context: typer.Context) -> None:
 
 
 @app.command()
+def survey(
+    sow: Path,
+    out: Annotated[Path, typer.Option(help="folder to write to")] = Path("survey"),
+    max_requests: Annotated[int | None, typer.Option(min=1, help="instead of the SoW's survey.max_requests")] = None,
+    embeddings: Annotated[bool, typer.Option(help="rank and classify by sentence embeddings as well")] = True,
+    as_json: Json = False,
+) -> None:
+    """Survey a SoW's literature alone, and write it as Markdown, HTML, BibTeX, CSV and CSL-JSON."""
+    options = _load("app.cli_survey").SurveyOptions(out, max_requests, embeddings, as_json)
+    _load("app.cli_survey").survey(sow, options)
+
+
+@app.command()
 def migrate() -> None:
     """Bring the database to this version."""
     asyncio.run(_load("app.migrate").migrate(load_settings().required_database_url()))

@@ -49,7 +49,9 @@ class JobClient:
         and merges it once. Raises as `run` does.
         """
         async with self._db.transaction() as tx:
-            keys = [await self._ask(payload, tx) for payload in payloads]
+            asked = [await self._ask(payload, tx) for payload in payloads]
+            await self._queue.enqueue_jobs([key for key, new in asked if new], tx)
+        keys = [key for key, _ in asked]
         while True:
             rows = await self._states(keys)
             for payload, key in zip(payloads, keys, strict=True):
@@ -77,8 +79,8 @@ class JobClient:
             found = {row.key: row.result for row in await tx.execute(query)}
         return [RESULT.validate_python(found[key]) for key in keys if key in found]
 
-    async def _ask(self, payload: JobPayload, tx: AsyncConnection) -> str:
-        """Insert and enqueue the job where it is new, or was cancelled before the run was resumed."""
+    async def _ask(self, payload: JobPayload, tx: AsyncConnection) -> tuple[str, bool]:
+        """Insert the job; return its key and whether it is to be enqueued: new, or cancelled before a resumption."""
         check_split(payload)
         key = payload.key(self._run_id)
         values = {
@@ -94,10 +96,8 @@ class JobClient:
                 .values(status=JobStatus.QUEUED, error=None)
                 .returning(jobs.c.key)
             )
-            if again.one_or_none() is None:
-                return key
-        await self._queue.enqueue_job(key, tx)
-        return key
+            return key, again.one_or_none() is not None
+        return key, True
 
     async def _states(self, keys: Sequence[str]) -> dict[str, RowMapping]:
         query = (

@@ -114,6 +114,10 @@ class Artifacts(Protocol):
         """Return a file's bytes; raise NotFoundError when there is none."""
         ...
 
+    async def name(self, run_id: str, name: str, digest: str, media_type: str) -> None:
+        """Give a file that a worker put into the store a name in a run."""
+        ...
+
 
 class Texts(Protocol):
     """Sentence embeddings."""

@@ -12,6 +12,7 @@ from agents.experiment.reproductions import reproduce_candidate
 from agents.optimizer.agent import optimize_leader
 from agents.optimizer.confirm import confirm_finalists
 from agents.report.agent import write_report
+from agents.report.publish import publish_result
 from agents.survey.stage import survey_task
 from core.errors import RunCancelledError
 from core.types.candidate import CandidateKind
@@ -93,9 +94,15 @@ async def confirm(state: RunState, runtime: Runtime[RunContext]) -> Command[Lite
     return Command(update={"confirmed": confirmed}, goto="approve_publishing")
 
 
-def approve_publishing(_: RunState, runtime: Runtime[RunContext]) -> Command[Literal["report"]]:
+def approve_publishing(_: RunState, runtime: Runtime[RunContext]) -> Command[Literal["publish"]]:
     """Ask a person before the result is made ready to publish, where the SoW wants it."""
     _ask(runtime.context, Gate.BEFORE_PUBLISHING)
+    return Command(goto="publish")
+
+
+async def publish(_: RunState, runtime: Runtime[RunContext]) -> Command[Literal["report"]]:
+    """Export the winner where confirmation showed an improvement; upload it where that is set up."""
+    await publish_result(runtime.context)
     return Command(goto="report")
 
 

@@ -22,6 +22,7 @@ STAGE_OF_NODE = {
     "optimize": Stage.OPTIMIZE,
     "confirm": Stage.CONFIRM,
     "approve_publishing": Stage.CONFIRM,
+    "publish": Stage.REPORT,
     "report": Stage.REPORT,
 }
 

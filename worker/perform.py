@@ -29,7 +29,7 @@ from worker.child import Report
 from worker.command import evaluate_command
 from worker.embed import MODEL, embed
 from worker.evaluate import Plan, Progress, evaluate
-from worker.merge.export import export
+from worker.merge.export import export, name_models
 from worker.protocols.item import Item
 from worker.protocols.registry import find_protocol
 from worker.recipes import bank_recipe
@@ -92,8 +92,9 @@ class Performer:
         self._settings.artifact_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._settings.artifact_dir) as staging:
             exported = export(bank, recipe, Path(staging) / "model")
-            card = exported.path / "README.md"
-            card.write_text(f"{card.read_text()}\n{payload.card}")
+            if payload.card:
+                (exported.path / "README.md").write_text(payload.card, encoding="utf-8")
+            name_models(exported.path, {str(ref): name for name, ref in bank.references.items()}, payload.models)
             blobs = Blobs(self._settings.artifact_dir)
             files = {name: blobs.adopt(exported.path / name)[0] for name in exported.files}
         return Exported(files=files, checksum=exported.checksum)

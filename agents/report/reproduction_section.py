@@ -1,7 +1,8 @@
 """The section about reproductions: the paper's claim beside our result, the verdict with its reason, cost and log."""
 
 from agents.report.blocks import Cell, Paragraph, Section, Table
-from agents.report.content import ReportInput, duration, interval, percent
+from agents.report.content import ReportInput, duration, interval
+from agents.report.content import shown as as_read
 from agents.report.wording import Say
 from core.types.reproduction import ReproductionRow, Verdict
 
@@ -26,7 +27,7 @@ def reproduction_section(report: ReportInput, say: Say) -> Section | None:
 
 def _row(report: ReportInput, row: ReproductionRow, say: Say) -> tuple[Cell, ...]:
     claim = row.claims[0] if row.claims else "–"
-    shown = "–" if row.score is None else f"{percent(row.score.value)} ({interval(row.score)})"
+    shown = "–" if row.score is None else f"{as_read(row.score)} ({interval(row.score)})"
     refs = report.refs(row.candidate_id or "", "screen") if row.score else ()
     log = f"{row.candidate_id}: {row.events} / {len(row.transcripts)}"
     return (

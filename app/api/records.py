@@ -19,6 +19,7 @@ from core.types.work import Survey
 
 MAX_ID = 2**63 - 1
 After = Annotated[int, Query(ge=0, le=MAX_ID)]
+SurveyForm = Literal["md", "html", "bib", "csv", "csl.json", "json"]
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 router = APIRouter(prefix="/v1/runs/{run_id}", responses=PROBLEM_RESPONSES)
@@ -55,8 +56,8 @@ async def read_survey(use: Use, run_id: str) -> Survey:
 
 
 @router.get("/survey.{suffix}", tags=["survey"])
-async def export_survey(use: Use, run_id: str, suffix: Literal["md", "bib", "csv", "json"], reader: Reader) -> Response:
-    """Return the survey as Markdown, BibTeX, CSV or JSON."""
+async def export_survey(use: Use, run_id: str, suffix: SurveyForm, reader: Reader) -> Response:
+    """Return the survey as Markdown, HTML, BibTeX, CSV, CSL-JSON or JSON."""
     return await serve(use, run_id, f"survey/survey.{suffix}", reader)
 
 

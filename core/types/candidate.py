@@ -63,7 +63,7 @@ class Candidate(Value):
 
 
 class Ranked(Value):
-    """One row of a leaderboard. Candidates of one `tie_group` can't be told apart by the evidence."""
+    """One row of a leaderboard. Whoever is in a lower `tie_group` is worse than a higher one's best, beyond chance."""
 
     rank: int
     tie_group: int

@@ -70,7 +70,7 @@ class MergeExport(Payload):
     candidate_id: str
     models: Models
     recipe: Recipe
-    card: str = Field(description="Markdown body of the model card")
+    card: str = Field(description="the model card, Markdown with front matter; empty: the worker's own")
     root: str = ""
 
 
@@ -87,12 +87,18 @@ class EvaluateArtifact(Payload):
 
 
 class CommandEvaluate(Payload):
-    """Run the SoW's evaluation command on a candidate's directory, in a sandbox it can't write to."""
+    """Run the SoW's evaluation command on a candidate's directory, in a sandbox it can't write to.
+
+    The command gets the seed, the role and the parameters in its environment.
+    """
 
     kind: Literal[JobKind.COMMAND_EVALUATE] = JobKind.COMMAND_EVALUATE
     candidate_id: str
     artifact: str
     evaluation: CommandEvaluation
+    role: Literal["search", "screen", "confirm"] = "screen"
+    seed: int = 0
+    parameters: dict[str, float] = Field(default_factory=dict)
     root: str = ""
 
 

@@ -120,7 +120,9 @@ class OptimizationSpec(Value):
     """How the search goes and where it may look."""
 
     trials: int = Field(20, ge=0, le=10000)
-    strategy: Literal["tpe", "gp", "cmaes", "random", "bandit"] = "tpe"
+    strategy: Literal["auto", "tpe", "gp", "cmaes", "random", "bandit"] = Field(
+        "auto", description="auto: gp; where a language model is configured, bandit, which shares trials with it"
+    )
     coefficient_low: float = 0.0
     coefficient_high: float = 1.5
     finalists: int = Field(2, ge=1, le=20)
