@@ -17,6 +17,7 @@ from agents.experiment.claims import claims_of
 from agents.experiment.repository import Fetched, fetch, fetchable
 from agents.experiment.reproduce import Reproduced, Reproduction, reproduce
 from agents.experiment.sandboxes import SANDBOX_MB, Sandboxes
+from agents.experiment.screening import STOPPED
 from agents.experiment.submission import Submission, SubmissionKind
 from agents.run_budget import RESERVE, check_budget
 from agents.sandbox.port import Limits, SandboxUnavailableError
@@ -49,7 +50,8 @@ async def reproduce_candidate(context: RunContext, candidate_id: str) -> bool:
     await context.records.put_candidate(context.run_id, _submitted(context, candidate, row))
     done = await evaluate_candidate(context, candidate_id)
     note = (await context.records.candidate(context.run_id, candidate_id)).note
-    verdict, reason = (Verdict.RANKED, row.reason) if done else (Verdict.FAILED, note)
+    failed = Verdict.BEHIND if note.startswith(STOPPED) else Verdict.FAILED
+    verdict, reason = (Verdict.RANKED, row.reason) if done else (failed, note)
     await _put(context, row.evolve(verdict=verdict, reason=reason))
     return done
 
