@@ -24,6 +24,7 @@ REPRODUCTION_WORDS: dict[str, tuple[str, str]] = {
     "reproduction_running": ("running", "进行中"),
     "reproduction_submitted": ("submitted", "已提交"),
     "reproduction_ranked": ("ranked", "已排名"),
+    "reproduction_behind": ("clearly behind", "明显落后"),
     "reproduction_evaluation_failed": ("failed in evaluation", "评测失败"),
     "reproduction_refused": ("refused", "被拒绝"),
     "reproduction_nothing_handed_in": ("nothing handed in", "未提交"),

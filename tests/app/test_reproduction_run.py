@@ -82,7 +82,7 @@ STEPS: Mapping[str, list[Reply]] = {
     GIVEN_UP: [READ, finish("there is no cluster here")],
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def works() -> Iterator[dict[str, Any]]:
@@ -158,6 +158,7 @@ async def test_works_are_reproduced_from_their_repositories_and_ranked(
             return processes.start(
                 "app.cli", "executor", DEEPSEEK_API_KEY=KEY, DEEPSEEK_BASE_URL=model.base_url,
                 RESEARCH_AGENT_GITHUB_URL=github.url, RESEARCH_AGENT_SANDBOX_TIER="bubblewrap",
+                RESEARCH_AGENT_SANDBOX_SLOTS="3",
             )  # fmt: skip
 
         executor = start_executor()
