@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from app import cli_read
+from app import cli_read, cli_sandbox
 from app.cli_client import ApiClient, load_settings, open_client, read_sow_file
 from app.cli_follow import EXIT_CODES, follow_run, print_outcome
 from app.cli_text import plain, print_run, styled
@@ -185,6 +185,9 @@ for command in (
     cli_read.settings,
 ):
     app.command()(command)
+
+
+app.add_typer(cli_sandbox.app, name="sandbox")
 
 
 def main() -> None:

@@ -45,15 +45,18 @@ class TerminalJournal:
     bars: Bars
     decisions: Path
     _stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _decided: int = 0
 
     async def event(self, kind: str, message: str, *, stage: Stage | None = None, **data: Any) -> None:
         """Print a line."""
         self.bars.say(f"{time.strftime('%H:%M:%S')}  {message}")
 
-    async def transcript(self, transcript: Transcript) -> None:
-        """Append a decision with all that led to it."""
+    async def transcript(self, transcript: Transcript) -> int:
+        """Append a decision with all that led to it; return its number."""
         with self.decisions.open("a", encoding="utf-8") as file:
             file.write(transcript.model_dump_json() + "\n")
+        self._decided += 1
+        return self._decided
 
     async def progress(self, stage: Stage, done: int, total: int, note: str = "") -> None:
         """Move the bar."""

@@ -1,7 +1,7 @@
 """Read a Statement of Work from YAML, JSON, or Markdown with YAML front matter, and say all that is wrong at once.
 
 What is read is hostile until it is validated (core/plain_data.py). A SoW in prose alone needs a language model to be
-read into fields; none is asked here.
+read into fields (agents/intake.py); none is asked here.
 """
 
 import re

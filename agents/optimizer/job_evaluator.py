@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from agents.optimizer.failures import FailureMemory
 from agents.optimizer.racing import ItemPool, Key
 from agents.optimizer.search import Measured
 from agents.optimizer.space import Point, SearchSpace
@@ -20,12 +21,14 @@ from core.types.sow import Benchmark, Models, Role, StatementOfWork
 
 @dataclass(frozen=True)
 class JobEvaluator:
-    """Turns points and candidates into jobs of one run."""
+    """Turns points and candidates into jobs of one run. `norms`: of the experts' task vectors, as workers tell them."""
 
     jobs: Jobs
     sow: StatementOfWork
     space: SearchSpace
     root: str = ""
+    failures: FailureMemory = field(default_factory=FailureMemory)
+    norms: dict[str, float] = field(default_factory=dict)
 
     def candidate_id(self, point: Point) -> str:
         """Return the trial's id: a hash of its recipe."""
@@ -55,6 +58,9 @@ class JobEvaluator:
         asked = [(b, _items_of(b, keys)) for b in self.sow.benchmarks_of(Role.SEARCH)]
         wanted = [(b, ids) for b, ids in asked if ids is None or ids]
         found = await asyncio.gather(*(self._evaluate(candidate, b, ids) for b, ids in wanted))
+        for evaluation in found:
+            self.failures.keep(candidate.id, evaluation)
+            self.norms.update(evaluation.task_vectors)
         scores = {
             (b.name, item): score
             for (b, _), evaluation in zip(wanted, found, strict=True)

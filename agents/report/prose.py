@@ -13,10 +13,12 @@ from pydantic import Field
 
 from agents.decision import Question
 from agents.report.blocks import Block, Bullets, Callout, Code, Document, Facts, Paragraph, Table
-from agents.report.content import ReportInput, percent
+from agents.report.content import ReportInput
+from agents.report.content import shown as as_read
 from agents.report.wording import Say
 from core.types.base import Value
 from core.types.candidate import CandidateKind
+from core.types.evaluation import Score
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 MAX_WORDS = 200
@@ -80,7 +82,7 @@ def _screened(report: ReportInput, say: Say) -> Iterator[str]:
     ties = sum(r.tie_group == 1 for r in board.rows) - 1
     yield say(
         "summary_tried", methods=len(board.rows) - baselines, baselines=baselines, items=leader.score.items,
-        leader=leader.candidate.name, score=percent(leader.score.value),
+        leader=leader.candidate.name, score=as_read(leader.score),
         tied=say("summary_tied", count=ties) if ties else "",
     )  # fmt: skip
 
@@ -88,7 +90,8 @@ def _screened(report: ReportInput, say: Say) -> Iterator[str]:
 def _searched(report: ReportInput, say: Say) -> Iterator[str]:
     found = report.optimization
     if found and found.trials and found.start_value is not None and found.best_value is not None:
-        start, best = percent(found.start_value), percent(found.best_value)
+        values = (found.start_value, found.best_value)
+        start, best = (as_read(Score(metric=found.metric, value=v, items=found.items)) for v in values)
         yield say("summary_searched", count=len(found.trials), start=start, best=best)
 
 

@@ -1,16 +1,15 @@
-"""The sections about the search, the recipe, the survey, the cost, what to try next, and the evidence."""
+"""The sections about the search, the recipe, the cost, what to try next, and how to read the numbers."""
 
 from collections.abc import Iterator, Mapping
 
 from agents.report import figures
 from agents.report.blocks import Block, Bullets, Cell, Code, Figure, Paragraph, Section, Table
-from agents.report.content import ReportInput, duration, percent, short_id
+from agents.report.content import SHARES, ReportInput, duration, percent, short_id, shown
 from agents.report.next_steps import next_steps
 from agents.report.wording import Say
 from core.merging_table import DECLARATIONS
-from core.types.candidate import Applicability
+from core.types.evaluation import Score
 from core.types.optimization import OptimizationResult, TrialRecord
-from core.types.work import Survey, Work
 
 BEST_TRIALS = 8
 
@@ -33,6 +32,11 @@ def search_section(report: ReportInput, say: Say) -> Section | None:
 
 def _search_text(found: OptimizationResult, say: Say) -> str:
     states = [t.state for t in found.trials]
+    if found.metric not in SHARES:
+        return say(
+            "command_search_text", count=len(states), strategy=found.strategy, metric=found.metric,
+            failed=states.count("failed"), start=_read(found, found.start_value), best=_read(found, found.best_value),
+        )  # fmt: skip
     raced = [t for t in found.trials if t.state in {"complete", "dropped"}]
     in_full = max(1, len(raced) * found.items)
     text = say(
@@ -50,12 +54,14 @@ def _search_text(found: OptimizationResult, say: Say) -> str:
 
 
 def _history(report: ReportInput, found: OptimizationResult, say: Say) -> Figure:
-    trials = [(t.number, t.value * 100, t.state) for t in found.trials if t.value is not None]
-    best = [(t.number, t.best * 100) for t in found.trials if t.best is not None]
-    lines = {say("start"): found.start_value * 100} if found.start_value is not None else {}
+    factor = 100.0 if found.metric in SHARES else 1.0
+    trials = [(t.number, t.value * factor, t.state) for t in found.trials if t.value is not None]
+    best = [(t.number, t.best * factor) for t in found.trials if t.best is not None]
+    lines = {say("start"): found.start_value * factor} if found.start_value is not None else {}
+    axis = say("score_axis") if found.metric in SHARES else found.metric
     words = {
         "best": say("best_so_far"), "complete": say("complete"), "dropped": say("dropped"),
-        "repeated": say("repeated"), "trial": say("trial"), "score": say("score_axis"),
+        "repeated": say("repeated"), "trial": say("trial"), "score": axis,
     }  # fmt: skip
     svg = figures.history(trials, best, lines, words)
     rows = [
@@ -64,6 +70,10 @@ def _history(report: ReportInput, found: OptimizationResult, say: Say) -> Figure
     ]
     data = "\n".join(("trial,candidate,state,value,best,item_evaluations", *rows)) + "\n"
     return Figure(name="history", caption=say("history_caption"), svg=svg, alt=say("history_caption"), data=data)
+
+
+def _read(found: OptimizationResult, value: float | None) -> str:
+    return "–" if value is None else shown(Score(metric=found.metric, value=value, items=found.items))
 
 
 def _number(value: float | None) -> str:
@@ -76,10 +86,10 @@ def _trials_table(found: OptimizationResult, say: Say) -> Table:
     rows = [
         (
             Cell(text=str(t.number), kind="number"),
-            Cell(text=t.source),
+            Cell(text=t.source.replace("warm start", say("warm_start"))),
             Cell(text=t.method, kind="code"),
             Cell(text=_parameters(t)),
-            Cell(text=percent(t.value or 0.0), kind="number", refs=tuple(short_id(e) for e in t.evaluation_ids[:2])),
+            Cell(text=_read(found, t.value), kind="number", refs=tuple(short_id(e) for e in t.evaluation_ids[:2])),
         )
         for t in best
     ]
@@ -89,8 +99,8 @@ def _trials_table(found: OptimizationResult, say: Say) -> Table:
 
 def _parameters(trial: TrialRecord) -> str:
     used = {"density": "density" in _defaults(trial.method), "scale": _defaults(trial.method).get("normalize") is True}
-    shown = [(name, value) for name, value in sorted(trial.parameters.items()) if used.get(name, True)]
-    return ", ".join(f"{name.removeprefix('weight.')} {value:.2f}" for name, value in shown)
+    varied = [(name, value) for name, value in sorted(trial.parameters.items()) if used.get(name, True)]
+    return ", ".join(f"{name.removeprefix('weight.')} {value:.2f}" for name, value in varied)
 
 
 def _defaults(method: str) -> Mapping[str, object]:
@@ -116,64 +126,18 @@ def recipe_section(report: ReportInput, say: Say) -> Section | None:
     if winner is None or recipe is None:
         return None
     code = Code(language="yaml", text=recipe.to_yaml(), caption=say("recipe_caption", name=winner.candidate.name))
-    return Section(id="recipe", title=say("recipe"), blocks=(code,))
+    return Section(id="recipe", title=say("recipe"), blocks=(code, *_published(report, say)))
 
 
-def survey_section(report: ReportInput, say: Say) -> Section | None:
-    """Return the works with what became of each; None where there was no survey."""
-    survey = report.survey
-    if survey is None:
-        return None
-    blocks: list[Block] = [Paragraph(text=_survey_text(survey, say))]
-    if survey.works:
-        verdicts = {a.work_key: a for a in report.applicabilities if a.work_key}
-        rows = tuple(_work_row(report, w, verdicts.get(w.key), say) for w in _sorted(survey.works))
-        columns = ("work", "year", "categories", "code", "applied", "our_score")
-        table = Table(columns=tuple(say(c) for c in columns), rows=rows, caption=say("survey_caption"), wide=True)
-        blocks.append(table)
-    return Section(id="survey", title=say("survey"), blocks=tuple(blocks))
-
-
-def _survey_text(survey: Survey, say: Say) -> str:
-    text = say("survey_text", kept=len(survey.works), dropped=survey.dropped, borderline=len(survey.borderline))
-    coverage = survey.coverage
-    if coverage and None not in (coverage.estimated_total, coverage.low, coverage.high):
-        body = say(
-            "coverage_text", total=round(coverage.estimated_total or 0), low=round(coverage.low or 0),
-            high=round(coverage.high or 0), method=coverage.method,
-        )  # fmt: skip
-        text += " " + say("coverage", text=body)
-    return text
-
-
-def _sorted(works: tuple[Work, ...]) -> list[Work]:
-    return sorted(works, key=lambda w: (w.categories[:1], -(w.year or 0), w.title))
-
-
-def _work_row(report: ReportInput, work: Work, verdict: Applicability | None, say: Say) -> tuple[Cell, ...]:
-    code = next((r.url for r in work.repositories if r.url.startswith("https://")), None)
-    url = work.url if work.url and work.url.startswith("https://") else None
-    applied = "–"
-    if verdict is not None:
-        applied = say.listed([part for part in (verdict.method, say(verdict.fidelity.value)) if part])
-        applied = f"{applied}. {verdict.reason}" if verdict.reason else applied
-    score, refs = _score_of(report, work.key)
-    return (
-        Cell(text=work.title, url=url),
-        Cell(text=str(work.year or "–"), kind="number"),
-        Cell(text=say.listed(list(work.categories)) or "–"),
-        Cell(text=code.removeprefix("https://") if code else "–", url=code),
-        Cell(text=applied),
-        Cell(text=score, refs=refs, kind="number"),
-    )
-
-
-def _score_of(report: ReportInput, work_key: str) -> tuple[str, tuple[str, ...]]:
-    board = report.leaderboards.get("screen")
-    row = next((r for r in board.rows if r.candidate.work_key == work_key), None) if board else None
-    if row is None:
-        return "–", ()
-    return percent(row.score.value), report.refs(row.candidate.id, "screen")
+def _published(report: ReportInput, say: Say) -> Iterator[Paragraph]:
+    found = report.publication
+    if found is None:
+        return
+    if found.problems:
+        yield Paragraph(text=say("not_exported", reasons="; ".join(found.problems)))
+        return
+    more = say("uploaded", address=found.address) if found.address else found.note
+    yield Paragraph(text=say("exported", count=len(found.files), checksum=found.checksum, more=more).strip())
 
 
 def cost_section(report: ReportInput, say: Say) -> Section:

@@ -11,7 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from docker.client import DockerClient
@@ -20,7 +20,7 @@ from docker.models.containers import Container
 from docker.types import DeviceRequest
 
 from agents.sandbox.leases import Lease, LeaseFolder, Owner
-from agents.sandbox.output import outputs
+from agents.sandbox.output import drained, outputs
 from agents.sandbox.port import (
     GATEWAY_PORT,
     HOST_SOCKETS,
@@ -30,6 +30,7 @@ from agents.sandbox.port import (
     Output,
     SandboxSpec,
     SandboxUnavailableError,
+    make_folder,
 )
 from agents.sandbox.relay import Relay
 from agents.sandbox.watch import INTERVAL_S, disk_mb
@@ -69,6 +70,11 @@ class DockerTier:
             raise SandboxUnavailableError(f"The sandbox {spec.id} belongs to process {held.owner.pid}.")
         folder = self._leases.take(Lease(id=spec.id, owner=Owner.me(), tier=TIER, persistent=spec.persistent))
         _give(folder)
+        for mount in spec.mounts:
+            # The engine would make what a mount needs in the workspace, and keep it for root.
+            above = PurePosixPath(mount.target).parent
+            if above.is_relative_to(WORKSPACE) and str(above) != WORKSPACE:
+                make_folder(folder / "workspace", str(above.relative_to(WORKSPACE)))
         relay = Relay(folder / "host", folder / "agent", spec.gateway)
         await relay.open()
         try:
@@ -138,6 +144,7 @@ class DockerTier:
             if not Owner.from_label(container.labels[OWNER]).alive:
                 container.remove(force=True)
                 swept.append(container.labels[LABEL])
+        self._leases.forget()
         for lease in self._leases.orphans(TIER):
             self._leases.release(lease.id, delete=not lease.persistent)
             swept.append(lease.id)
@@ -182,22 +189,22 @@ class DockerSandbox:
             env={**_engine_environment(), **inside},
         )
         watch = asyncio.create_task(self._until_over(seconds or self.spec.limits.seconds))
+        ending: Ending | None = None
         try:
             async with contextlib.aclosing(outputs(process, watch)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Ending):
-                        yield Exit(code=None, ending=piece)
-                        return
+                        ending = piece
+                        break
                     yield piece
-            yield await self._exit(await process.wait())
+            if ending is None:
+                yield await self._exit(await process.wait())
+                return
+            await self._stop(process, mark)
+            yield Exit(code=None, ending=ending)
         finally:
             watch.cancel()
-            # The client first: an engine that can't hand output over does nothing else for that container.
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            # Reads what is left, or the pipes would stay open.
-            await process.communicate()
-            await self._end(mark)
+            await self._stop(process, mark)
 
     async def kill(self) -> None:
         """Kill everything in the container, and start it anew: the next command finds the same workspace."""
@@ -210,6 +217,13 @@ class DockerSandbox:
         await asyncio.to_thread(self._container.client.close)
         await self._relay.close()
         self._leases.release(self.spec.id, delete=delete)
+
+    async def _stop(self, process: asyncio.subprocess.Process, mark: str) -> None:
+        """End a command; the client first: an engine that can't hand output over does nothing else meanwhile."""
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await drained(process)
+        await self._end(mark)
 
     async def _until_over(self, seconds: float) -> Ending:
         loop = asyncio.get_running_loop()

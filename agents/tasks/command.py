@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from core.task_kinds import CONFIRMING_RUNS
 from core.types.candidate import Applicability, Candidate, CandidateKind, Fidelity
 from core.types.job import CommandEvaluate, JobPayload
 from core.types.sow import Role, StatementOfWork
@@ -31,11 +32,17 @@ class CommandPack:
         ]
 
     def payloads(self, sow: StatementOfWork, candidate: Candidate, role: Role, root: str) -> Sequence[JobPayload]:
-        """Return the one job that runs the command on the candidate's directory."""
+        """Return the jobs that run the command: one to screen, several with seeds of their own to confirm."""
         if sow.evaluation is None or candidate.artifact is None:
             raise TypeError("a command task has an evaluation and its candidates are directories: intake checks it")
+        if role not in {Role.SCREEN, Role.CONFIRM}:
+            return []
+        runs = CONFIRMING_RUNS if role is Role.CONFIRM else 1
         return [
             CommandEvaluate(
-                candidate_id=candidate.id, artifact=candidate.artifact, evaluation=sow.evaluation, root=root
+                candidate_id=candidate.id, artifact=candidate.artifact, evaluation=sow.evaluation,
+                role="confirm" if role is Role.CONFIRM else "screen", seed=sow.seed + number,
+                parameters=candidate.parameters, root=root,
             )
-        ]
+            for number in range(runs)
+        ]  # fmt: skip

@@ -9,8 +9,10 @@ from app.api.files import serve
 from app.api.problems import PROBLEM_RESPONSES
 from app.api.requests import Reader, Use
 from app.candidate_service import CandidateDetail, CandidateList, candidate_detail, candidate_list, leaderboard
+from app.reproduction_service import ReproductionDetail, reproduction, reproductions
 from app.transcript_service import FullTranscriptPage, TranscriptPage, full_page, transcript_page
 from core.types.candidate import Applicabilities, Leaderboard
+from core.types.reproduction import Reproductions
 from core.types.sow import Role
 from core.types.transcript import StoredTranscript
 from core.types.work import Survey
@@ -81,6 +83,20 @@ async def read_candidate(use: Use, run_id: str, candidate_id: str) -> CandidateD
 async def read_leaderboard(use: Use, run_id: str, role: Role | None = None) -> Leaderboard:
     """Return the leaderboard of a role; without one, of the role that decides most."""
     return await leaderboard(use, run_id, role)
+
+
+@router.get("/reproductions", tags=["reproductions"])
+async def list_reproductions(use: Use, run_id: str) -> Reproductions:
+    """Return a row for each work that an agent was to reproduce: verdict, reason, cost, claim and result."""
+    return await reproductions(use, run_id)
+
+
+@router.get("/reproductions/{candidate_id}", tags=["reproductions"])
+async def read_reproduction(
+    use: Use, run_id: str, candidate_id: str, after: After = 0, limit: Limit = 100
+) -> ReproductionDetail:
+    """Return one reproduction with its agent's steps, as they come."""
+    return await reproduction(use, run_id, candidate_id, after, limit)
 
 
 @router.get("/optimization", tags=["candidates"])

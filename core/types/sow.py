@@ -106,15 +106,23 @@ class ExperimentSpec(Value):
 
     methods: Literal["all"] | tuple[Name, ...] = "all"
     budget_minutes_per_method: float | None = Field(None, gt=0)
+    budget_usd_per_method: float | None = Field(2.0, gt=0, description="what the agent of one reproduction may spend")
     reproduce: bool = Field(False, description="reproduce works without a built-in method from their repositories")
-    noise_seeds: int = Field(0, ge=0, le=20, description="extra seeds of the base for the noise floor")
+    noise_seeds: int = Field(
+        2,
+        ge=0,
+        le=20,
+        description="other seeds of the best baseline, for the noise floor of sampled benchmarks",
+    )
 
 
 class OptimizationSpec(Value):
     """How the search goes and where it may look."""
 
     trials: int = Field(20, ge=0, le=10000)
-    strategy: Literal["tpe", "gp", "cmaes", "random", "bandit"] = "tpe"
+    strategy: Literal["auto", "tpe", "gp", "cmaes", "random", "bandit"] = Field(
+        "auto", description="auto: gp; where a language model is configured, bandit, which shares trials with it"
+    )
     coefficient_low: float = 0.0
     coefficient_high: float = 1.5
     finalists: int = Field(2, ge=1, le=20)
@@ -122,12 +130,18 @@ class OptimizationSpec(Value):
         None, ge=0, le=8, description="groups × {attention, MLP} of weights an expert; 0: one weight; unset: by trials"
     )
     block_items: int = Field(20, ge=1, description="items of the first racing block; each next one is twice as large")
+    parameters: dict[Name, tuple[float, float]] = Field(
+        default_factory=dict, max_length=32, description="command kind: numbers that may be varied, with their limits"
+    )
     drop_error: float = Field(0.05, gt=0, lt=1, description="chance that a trial is dropped though it would win")
 
     @model_validator(mode="after")
     def _low_below_high(self) -> Self:
         if self.coefficient_low >= self.coefficient_high:
             raise ValueError("coefficient_low must be below coefficient_high")
+        empty = sorted(name for name, (low, high) in self.parameters.items() if not low < high)
+        if empty:
+            raise ValueError(f"the range of {', '.join(empty)} is empty; give the lower limit first")
         return self
 
 
