@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 from rich.console import Console
 
 from app.cli_client import ApiClient, load_settings, open_client
-from app.cli_follow import save_files
+from app.cli_follow import large_files, save_files
 from app.cli_text import board_table, print_run, print_runs, styled, table
 from core.settings import PREFIX, Settings
 from core.types.candidate import Leaderboard
@@ -123,6 +123,8 @@ def export(
         run_id = await client.latest(run)
         for path in await save_files(client, run_id, out / run_id, everything=everything):
             console.print(styled(path), soft_wrap=True)
+        if not everything and (left := await large_files(client, run_id)):
+            console.print(styled(f"not written, as they are large (--all): {', '.join(left)}", "dim"), soft_wrap=True)
 
     _call(work)
 

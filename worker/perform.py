@@ -83,6 +83,7 @@ class Performer:
             grader=self._settings.grader_tier,
             engine=described,
             model_checksum=resident.checksum,
+            task_vectors=self._session.norms,
         )
 
     @_perform.register

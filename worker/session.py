@@ -26,6 +26,7 @@ from worker.grade.problems import CodeProblem
 from worker.grade.reference import Mode
 from worker.merge.apply import merge_into
 from worker.merge.bank import ExpertBank, ModelRef
+from worker.merge.norms import task_vector_norms
 from worker.merge.targets import checksum, resident_targets
 from worker.models import ModelFiles
 from worker.recipes import bank_recipe
@@ -50,6 +51,7 @@ class Session:
         self._bank: ExpertBank | None = None
         self._engine: Engine | None = None
         self._resident: Resident | None = None
+        self._norms: dict[str, float] = {}
         torch.set_num_threads(settings.cpu_threads)
 
     def load(self, models: Models, root: str) -> float:
@@ -68,6 +70,7 @@ class Session:
                 f"The base has {self._bank.parameters:,} parameters; max_parameters is {models.max_parameters:,}."
             )
         self._engine = load_engine(self._settings.engine, base.path, EngineOptions(device=str(self.device)))
+        self._norms = task_vector_norms(self._bank)
         self._loaded = wanted
         return time.perf_counter() - started
 
@@ -96,6 +99,11 @@ class Session:
         if self._bank is None:
             raise TypeError("no models are loaded")
         return self._bank
+
+    @property
+    def norms(self) -> dict[str, float]:
+        """Return the length of each loaded expert's task vector, where it was cheap to know."""
+        return self._norms
 
     def put(self, recipe: Recipe, base_name: str) -> Resident:
         """Merge a recipe into the resident model, unless it is there already."""

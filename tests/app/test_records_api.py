@@ -40,6 +40,10 @@ async def test_the_survey_and_its_exports(api: Api, sampled: Sampled) -> None:
     assert survey["ledger"][0]["dropped"] == 3
     assert (await api.http.get(f"{base}/survey.bib")).text == "bib"
     assert (await api.http.get(f"{base}/survey.md")).headers["content-type"].startswith("text/markdown")
+    page = await api.http.get(f"{base}/survey.html")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "sandbox" in page.headers["content-security-policy"]
+    assert (await api.http.get(f"{base}/survey.csl.json")).json() == []
     assert (await api.http.get(f"{base}/survey.json")).status_code == 404
     assert (await api.http.get(f"{base}/survey.exe")).status_code == 422
     assert (await api.http.get(f"{base}/applicability")).json()["rows"][0]["method"] == "ties"
