@@ -248,6 +248,6 @@ VERDICTS = {
     "null_byte": "unparsable", "too_nested_source": "unparsable", "end_of_turn": "unparsable", "no_function": "error",
     "writes_root": "forbidden", "writes_interpreter": "forbidden", "recursion": "error", "catches_everything": "timeout",
     "small_threads": "forbidden", "tiny_files": "forbidden", "links_without_end": "forbidden", "int80": "error",
-    "x32": "error", "shared_memory": "memory", "stops_itself": "forbidden", "profiler_timer_caught": "timeout",
+    "x32": "error", "stops_itself": "forbidden", "profiler_timer_caught": "timeout",
     "surrogate_source": "unparsable",
 }  # fmt: skip

@@ -66,6 +66,15 @@ def test_a_file_left_by_one_sample_is_not_seen_by_the_next(tier: str) -> None:
     assert [g.verdict for g in sorted(graded, key=lambda g: g.index)] == [Verdict.PASSED, Verdict.ERROR]
 
 
+def test_memory_that_no_limit_counts_is_seen() -> None:
+    """Shared mappings are not part of a process's data."""
+    source = "import mmap\nm = mmap.mmap(-1, 1 << 28, flags=0x8021)\nwhile True:\n    pass\n"
+    limits = Limits(per_input_s=10.0, memory_bytes=160 << 20)
+    with GradePool([PROBLEM], "evalplus", workers=1, options=Options(limits=limits)) as pool:
+        [graded] = pool.grade([Sample(0, "Own/1", source)])
+    assert (graded.verdict, graded.detail) == (Verdict.MEMORY, "resident memory at base input 0")
+
+
 def test_nothing_outlives_the_pool(tmp_path: Path) -> None:
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     with GradePool([PROBLEM], "evalplus", workers=1, options=Options(limits=LIMITS, cache_dir=tmp_path)) as pool:

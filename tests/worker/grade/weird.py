@@ -29,7 +29,6 @@ WEIRD = {
     "swallows_exit": f"import atexit\natexit.register(lambda: 1 / 0)\ndef solve(n):\n    return {RIGHT}",
     "changes_directory": f"import os\nos.chdir('/')\ndef solve(n):\n    return {RIGHT}",
     "other_decimals": f"import decimal\ndecimal.getcontext().prec = 1\ndef solve(n):\n    return {RIGHT}",
-    "byte_order_mark": f"\ufeffdef solve(n):\n    return {RIGHT}",
     "main_guard": f"def solve(n):\n    return {RIGHT}\nif __name__ == '__main__':\n    raise SystemExit",
     "seeded": f"import random\nrandom.seed(7)\ndef solve(n):\n    random.random()\n    return {RIGHT}",
     "thread_left_running": f"import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\ndef solve(n):\n    return {RIGHT}",
