@@ -2,7 +2,7 @@
 
     python -m benchmarks.grade_direct --data DIR
 
-The samples of bench_grade (canonical solutions and mutants, and a small model's) under HumanEval+'s tests in the original
+The samples of bench_grade (canonical solutions, mutants, a small model's) under HumanEval+'s tests in the original
 format, each also run directly: in a forked process, with the same CPU limit, as the reference harness does. Prints the
 samples that differ and one JSON line. The direct runs are not sandboxed beyond their limits.
 """
@@ -38,7 +38,7 @@ def direct(problem: CodeProblem, source: str) -> bool:
                 os.dup2(null, fd)
             resource.setrlimit(resource.RLIMIT_CPU, (int(Limits().program_s),) * 2)
             resource.setrlimit(resource.RLIMIT_DATA, (Limits().memory_bytes,) * 2)
-            exec(f"{source}\n{problem.test}\ncheck({problem.entry_point})\n", {})  # noqa: S102
+            exec(f"{source}\n{problem.test}\ncheck({problem.entry_point})\n", {})
             status = 0
         except BaseException:  # noqa: BLE001
             status = 1
