@@ -14,9 +14,12 @@ from core.types.job import (
     CommandEvaluate,
     Embeddings,
     EmbedTexts,
+    EvaluateArtifact,
     Exported,
+    ItemTexts,
     JobPayload,
     JobResult,
+    ListItems,
     MergeEvaluate,
     MergeExport,
 )
@@ -26,10 +29,11 @@ from worker.child import Report
 from worker.command import evaluate_command
 from worker.embed import MODEL, embed
 from worker.evaluate import Plan, Progress, evaluate
-from worker.merge.export import export
+from worker.merge.export import export, name_models
 from worker.protocols.item import Item
 from worker.protocols.registry import find_protocol
-from worker.session import Session, bank_recipe
+from worker.recipes import bank_recipe
+from worker.session import Resident, Session
 
 
 class Performer:
@@ -49,10 +53,20 @@ class Performer:
 
     @_perform.register
     def _(self, payload: MergeEvaluate, report: Report) -> JobResult:
+        return self._evaluate(payload, report, lambda: self._session.put(payload.recipe, payload.models.base.name))
+
+    @_perform.register
+    def _(self, payload: EvaluateArtifact, report: Report) -> JobResult:
+        return self._evaluate(payload, report, lambda: self._session.put_submitted(payload.artifact, payload.models))
+
+    def _evaluate(
+        self, payload: MergeEvaluate | EvaluateArtifact, report: Report, put: Callable[[], Resident]
+    ) -> Evaluation:
+        """Return the evaluation of what `put` makes resident."""
         protocol = find_protocol(payload.benchmark.protocol)
         items = self._items(payload.benchmark, payload.item_ids, payload.root)
         load_s = self._session.load(payload.models, payload.root)
-        resident = self._session.put(payload.recipe, payload.models.base.name)
+        resident = put()
         plan = Plan(protocol, items, payload.benchmark.sampling)
         outcomes, cost = evaluate(self._session.engine, plan, self._session.open_grader, _samples(report))
         described = ", ".join(f"{k} {v}" for k, v in self._session.engine.describe().items())
@@ -78,8 +92,9 @@ class Performer:
         self._settings.artifact_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._settings.artifact_dir) as staging:
             exported = export(bank, recipe, Path(staging) / "model")
-            card = exported.path / "README.md"
-            card.write_text(f"{card.read_text()}\n{payload.card}")
+            if payload.card:
+                (exported.path / "README.md").write_text(payload.card, encoding="utf-8")
+            name_models(exported.path, {str(ref): name for name, ref in bank.references.items()}, payload.models)
             blobs = Blobs(self._settings.artifact_dir)
             files = {name: blobs.adopt(exported.path / name)[0] for name in exported.files}
         return Exported(files=files, checksum=exported.checksum)
@@ -91,6 +106,11 @@ class Performer:
     @_perform.register
     def _(self, payload: EmbedTexts, report: Report) -> JobResult:
         return Embeddings(model=MODEL, vectors=embed(payload.texts))
+
+    @_perform.register
+    def _(self, payload: ListItems, report: Report) -> JobResult:
+        items = self._items(payload.benchmark, None, payload.root)
+        return ItemTexts(benchmark=payload.benchmark.name, prompts={i.item_id: i.prompt for i in items})
 
     def _items(self, benchmark: Benchmark, item_ids: tuple[str, ...] | None, root: str) -> tuple[Item, ...]:
         token = self._settings.hub_token.get_secret_value() if self._settings.hub_token else None

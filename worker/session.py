@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from core.artifacts import Blobs
 from core.errors import InvalidInputError
 from core.settings import Settings
 from core.types.recipe import Recipe
@@ -24,8 +25,11 @@ from worker.grade.pool import GradePool
 from worker.grade.problems import CodeProblem
 from worker.grade.reference import Mode
 from worker.merge.apply import merge_into
-from worker.merge.bank import BASE, ExpertBank, ModelRef
+from worker.merge.bank import ExpertBank, ModelRef
+from worker.merge.targets import checksum, resident_targets
 from worker.models import ModelFiles
+from worker.recipes import bank_recipe
+from worker.submission import Submitted, check_parentage, merged_files, write_files
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,28 @@ class Session:
         self._resident = Resident(recipe.digest, report.checksum, report.seconds)
         return self._resident
 
+    def put_submitted(self, digest: str, models: Models) -> Resident:
+        """Put a submitted artifact into the resident model, unless it is there already.
+
+        Raises JobFailedError, in words for the work's row, when it fails or is refused.
+        """
+        if self._resident is not None and self._resident.recipe == digest:
+            return Resident(digest, self._resident.checksum, 0.0)
+        self._resident = None
+        started = time.perf_counter()
+        submitted = Submitted.open(Blobs(self._settings.artifact_dir), digest)
+        targets = resident_targets(self.engine.model, self.bank.shapes)
+        if submitted.kind == "recipe":
+            merge_into(self.engine.model, self.bank, bank_recipe(submitted.recipe(), models.base.name))
+        else:
+            cache = self._settings.cache_dir / "submitted"
+            write_files(merged_files(submitted, models, self.bank, cache), targets)
+        self.engine.weights_changed()
+        check_parentage(targets, self.bank, models.base.name)
+        found = checksum(self.engine.model.named_parameters())
+        self._resident = Resident(digest, found, time.perf_counter() - started)
+        return self._resident
+
     def open_grader(self, problems: Sequence[CodeProblem], mode: Mode) -> AbstractContextManager[Grader]:
         """Return a grading pool in the tier that the settings name."""
         options = Options(cache_dir=self._settings.cache_dir / "grading")
@@ -112,16 +138,3 @@ class Session:
 def _reference(files: ModelFiles, model: SowModel) -> ModelRef:
     adapter = files.adapter(model)
     return ModelRef(str(files.checkpoint(model)), str(adapter) if adapter else None)
-
-
-def bank_recipe(recipe: Recipe, base_name: str) -> Recipe:
-    """Return the recipe with the bank's name for the base in place of the SoW's."""
-    if base_name == BASE:
-        return recipe
-    config = dict(recipe.config)
-    if config.get("base_model") == base_name:
-        config["base_model"] = BASE
-    config["models"] = [
-        {**entry, "model": BASE} if entry.get("model") == base_name else entry for entry in config.get("models", ())
-    ]
-    return Recipe(method=recipe.method, config=config)

@@ -157,8 +157,8 @@ def _foreign(value: Any, kind: type, depth: int) -> tuple:
             return (..., "array", value.dtype.name, value.shape, value.ravel().tolist())
         return (..., "number", value.dtype.name, value.item())
     if kind in _VIEWS:
-        base, plain = _VIEWS[kind]
-        return (..., "sub", base, _tagged(plain(value), depth + 1))
+        name, plain = _VIEWS[kind]
+        return (..., "sub", name, _tagged(plain(value), depth + 1))
     if kind is Decimal or kind is Fraction:
         return (..., kind.__name__.lower(), *((str(value),) if kind is Decimal else value.as_integer_ratio()))
     for base in _BASES:
