@@ -20,7 +20,7 @@ from worker.benchmark import KNOWN, Hub, Slice
 from worker.benchmark_files import Found, Wanted, find_items
 from worker.evaluate import Progress as Done
 from worker.evaluate import Report
-from worker.evaluation_files import Asked, prepare_folder
+from worker.evaluation_files import Asked, prepare_folder, refuse_ks
 from worker.generate.port import EngineOptions
 from worker.grade.problems import CodeProblem
 from worker.grade_file import grade_file
@@ -95,18 +95,6 @@ def _ks(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in parts}))
 
 
-def _refuse_misfit(asked: Asked, most: int | None) -> None:
-    """Say what can't work before a model is loaded; `most`: how many samples a problem will have, if known."""
-    asked.protocol.check(asked.items[0])
-    if asked.ks and not asked.protocol.metric.startswith("pass@"):
-        raise InvalidInputError(f"Protocol {asked.protocol.id!r} has no pass@k.")
-    if asked.ks and most is not None and max(asked.ks) > most:
-        raise InvalidInputError(
-            f"pass@{max(asked.ks)} needs at least {max(asked.ks)} samples a problem; there are {most}.",
-            fix="Ask for more by --n-samples.",
-        )
-
-
 Name = Annotated[str, typer.Option(help=f"{', '.join(KNOWN)}, a hub id or a file")]
 Protocol = Annotated[
     str | None, typer.Option(help="bigcode, evalplus, exact_match or constraint_match; default: the benchmark's own")
@@ -155,7 +143,9 @@ def command(  # noqa: PLR0913, PLR0917
     draws = {"n_samples": n_samples, "temperature": temperature, "top_p": top_p, "seed": seed}
     sampling = _sampling(chosen, {**draws, "max_length": max_length, "max_new_tokens": max_new_tokens})
     asked = Asked(_short(benchmark), found.items, chosen, sampling, output, _ks(pass_at), found.source)
-    _refuse_misfit(asked, most=sampling.n_samples if generations is None else None)
+    chosen.check(asked.items[0])
+    if generations is None:
+        refuse_ks(asked, sampling.n_samples)
     prepare_folder(output)
     _say(found, benchmark)
     if generations is not None:
