@@ -247,6 +247,7 @@ def test_a_name_stands_for_the_file_its_protocol_needs(tmp_path: Path) -> None:
         return Path(found.source).name, len(found.items), found.protocol
 
     assert source("humanevalplus") == ("humanevalplus-originfmt-v0.1.10.jsonl", 1, "bigcode")
+    assert source("evalplus/humanevalplus") == source("humanevalplus")
     assert source("humanevalplus", "evalplus") == ("HumanEvalPlus.jsonl.gz", 1, "evalplus")
     assert source("gsm8k", None, "train[1:3]") == ("gsm8k_train.jsonl", 2, "exact_match")
     for wanted, message in ((("gsm8k",), "holds no file of gsm8k"), (("mbppplus", "bigcode"), "Protocols: evalplus")):
