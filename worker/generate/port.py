@@ -93,6 +93,15 @@ class EngineOptions:
     sample_seeds: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class InPlaceMerge:
+    """A recipe merged into an engine's live weights."""
+
+    seconds: float
+    checksum: str
+    peak_mb: float
+
+
 class Tokenizer(Protocol):
     """The part of a Hugging Face tokenizer that engines and protocols use."""
 

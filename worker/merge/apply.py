@@ -14,8 +14,9 @@ from torch import nn
 
 from core.errors import InvalidInputError
 from worker.merge.apply_rules import ordered_names, stays_base
-from worker.merge.bank import BASE, ExpertBank
+from worker.merge.bank import BASE, ExpertBank, Placement
 from worker.merge.context import Calibration, MergeContext, Resolution
+from worker.merge.kernels import fused
 from worker.merge.kernels.random_mask import mix_seed
 from worker.merge.memory import peak_mb, reset_peak
 from worker.merge.plan import MergePlan, make_plan
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from core.types.recipe import Recipe
 
 Tensor = torch.Tensor
+# The device starts on the first tensors while the host prepares the next.
+_MIXED_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def resolve(
     chosen = method(str(config.get("merge_method")))
     plan = make_plan(config, chosen, bank)
     if plan.dtype is torch.float64:  # the fused rules compute in fp32
-        plan = replace(plan, method=replace(chosen, rule=chosen.compute, into=None, settings=None))
+        plan = replace(plan, method=replace(chosen, rule=chosen.compute, into=None, mix=None, settings=None))
     if chosen.attach is not None or (chosen.route is not None and "share" not in plan.shared):
         step = "attach" if chosen.attach is not None else "route"
         raise InvalidInputError(f"{chosen.name} is not one set of weights.", fix=f"Use its `{step}` step.")
@@ -76,16 +79,33 @@ def write_targets(targets: Mapping[str, Tensor], bank: ExpertBank, resolution: R
     """Merge every tensor of the bank into its target (a parameter, or a view of a fused one)."""
     plan = resolution.plan
     _seed_global(plan)
+    mixes: list[fused.Mix] = []
     for name in ordered_names(plan, bank.names):
         target = targets[name]
         if plan.base is not None and stays_base(plan, name):
             target.copy_(bank.tensor(plan.base, name))
+        elif (mix := _mix(target, bank, resolution, name)) is not None:
+            mixes.append(mix)
+            if len(mixes) == _MIXED_AT_ONCE:
+                fused.mix_all(mixes)
+                mixes = []
         elif plan.method.into is not None and target.is_contiguous() and target.device == bank.device:
             base, experts, parameters = _inputs(bank, resolution, name)
             plan.method.write(target, base, experts, **parameters)
         else:
             target.copy_(merged_tensor(bank, resolution, name))
         resolution.statistics.merged(name, target)
+    fused.mix_all(mixes)
+
+
+def _mix(target: Tensor, bank: ExpertBank, resolution: Resolution, name: str) -> fused.Mix | None:
+    """Return the tensor's linear rule where the method is one and the device can compute many at once."""
+    plan = resolution.plan
+    if plan.method.mix is None or not target.is_cuda or bank.placement is not Placement.GPU:
+        return None
+    base, experts, parameters = _inputs(bank, resolution, name)
+    mix = fused.Mix(target, base, experts, plan.method.mix(**parameters)).lean()
+    return mix if fused.mixable(mix) else None
 
 
 @torch.no_grad()
