@@ -1,6 +1,6 @@
 """One candidate at Gemma-2-9B size: from a recipe to pass@1 by the full bigcode protocol, at worst-case lengths.
 
-    python -m benchmarks.bench_candidate --prepare                       writes tokenizer and HumanEval+ to .state/candidate
+    python -m benchmarks.bench_candidate --prepare       writes tokenizer and HumanEval+ to .state/candidate
     python -m benchmarks.bench_candidate [--engine vllm] [--placement compressed] [--out DIR]
 
 Weights are random, so every sample runs to its full 512 tokens of prompt and completion; the end token is ignored. What
@@ -14,7 +14,6 @@ coefficients restore the outputs exactly. Needs torch, transformers and pydantic
 import argparse
 import importlib
 import importlib.util
-import json
 import os
 import sys
 import tempfile

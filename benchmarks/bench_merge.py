@@ -2,8 +2,8 @@
 
 On CPU the same recipes are also run by mergekit's command line plus loading its result, on a synthetic Gemma-2 shaped
 checkpoint (`--size small`). On a GPU the weights are made on the device (`--size 9b`: Gemma-2-9B); mergekit isn't
-needed there, nor pydantic. `--placement compressed` keeps experts as 4-bit deltas (80 GB machines), `auto` does so where
-base, experts and model don't fit. `--profile` says where the time goes: the host's share and the longest kernels.
+needed there, nor pydantic. `--placement compressed` keeps experts as 4-bit deltas (80 GB machines), `auto` does so
+where base, experts and model don't fit. `--profile` says where the time goes: the host's share and the longest kernels.
 A method that fails prints its error and the others go on; `--out FILE` keeps every line as it comes.
 """
 
@@ -227,14 +227,20 @@ def main() -> None:
         folder = Path(name)
         bank, model = prepare(options, folder)
         options.bandwidth = bandwidth(device)
-        say({"bench": "merge-machine", "device": options.name, "copy_gb_s": round(options.bandwidth / 1e9)}, options.out)
+        say(
+            {"bench": "merge-machine", "device": options.name, "copy_gb_s": round(options.bandwidth / 1e9)}, options.out
+        )
         for label in options.methods or (GPU_METHODS if device.type == "cuda" else CPU_METHODS):
             try:
                 say(line_for(label, bank, model, options, folder), options.out)
             except (ResearchAgentError, RuntimeError, ValueError, subprocess.CalledProcessError) as error:
                 say({"bench": "merge", "method": label, "error": f"{type(error).__name__}: {error}"[:500]}, options.out)
         fingerprint = timed(lambda: checksum(model.named_parameters()), device)
-        found = {"bench": "merge-check", "checksum": checksum(model.named_parameters()), "seconds": round(fingerprint, 4)}
+        found = {
+            "bench": "merge-check",
+            "checksum": checksum(model.named_parameters()),
+            "seconds": round(fingerprint, 4),
+        }
         say(found, options.out)
 
 

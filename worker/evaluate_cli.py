@@ -23,7 +23,7 @@ from core.settings import Settings
 from core.types.evaluation import Evaluation, ItemOutcome, Sampling, Score
 from core.types.sow import ModelRef
 from worker import generations
-from worker.benchmark import Hub, Slice, load_items
+from worker.benchmark import Hub, load_items
 from worker.evaluate import OpenGrader, Plan, evaluate
 from worker.evaluate import Progress as Done
 from worker.generate.port import EngineOptions
@@ -31,6 +31,7 @@ from worker.generate.registry import load_engine
 from worker.grade.pool import Graded, GradePool
 from worker.grade.problems import CodeProblem
 from worker.grade.reference import Mode
+from worker.items import Slice
 from worker.models import ModelFiles
 from worker.protocols.base import CodeProtocol, EvaluationProtocol
 from worker.protocols.code import END_OF_TURN

@@ -11,6 +11,7 @@ from core.passk import score
 from core.settings import Settings
 from core.types.evaluation import Evaluation
 from core.types.job import (
+    CalibrationData,
     CommandEvaluate,
     Embeddings,
     EmbedTexts,
@@ -21,15 +22,18 @@ from core.types.job import (
     MergeExport,
 )
 from core.types.sow import Benchmark
-from worker.benchmark import Hub, Slice, load_items
+from worker.benchmark import Hub, load_items
+from worker.calibrate import Source
 from worker.child import Report
 from worker.command import evaluate_command
 from worker.embed import MODEL, embed
-from worker.evaluate import Plan, Progress, evaluate
-from worker.merge.export import export
+from worker.evaluate import Plan, Progress
+from worker.items import Slice
+from worker.measure import Subject, measure
+from worker.merge.export import ExportOptions, export
 from worker.protocols.item import Item
 from worker.protocols.registry import find_protocol
-from worker.session import Session, bank_recipe
+from worker.session import Session, Taught, bank_recipe
 
 
 class Performer:
@@ -52,9 +56,9 @@ class Performer:
         protocol = find_protocol(payload.benchmark.protocol)
         items = self._items(payload.benchmark, payload.item_ids, payload.root)
         load_s = self._session.load(payload.models, payload.root)
-        resident = self._session.put(payload.recipe, payload.models.base.name)
+        subject = Subject(payload.recipe, payload.models.base.name, self._taught(payload.calibration, payload.root))
         plan = Plan(protocol, items, payload.benchmark.sampling)
-        outcomes, cost = evaluate(self._session.engine, plan, self._session.open_grader, _samples(report))
+        measured = measure(self._session, subject, plan, _samples(report))
         described = ", ".join(f"{k} {v}" for k, v in self._session.engine.describe().items())
         return Evaluation(
             id=payload.digest,
@@ -63,21 +67,25 @@ class Performer:
             protocol=payload.benchmark.protocol,
             role=payload.benchmark.role.value,
             sampling=payload.benchmark.sampling,
-            outcomes=outcomes,
-            score=score(outcomes, payload.benchmark.metric),
-            cost=cost.evolve(load_s=load_s, merge_s=resident.merge_s),
+            outcomes=measured.outcomes,
+            score=score(measured.outcomes, payload.benchmark.metric),
+            cost=measured.cost.evolve(load_s=load_s),
             grader=self._settings.grader_tier,
             engine=described,
-            model_checksum=resident.checksum,
+            model_checksum=measured.checksum,
         )
 
     @_perform.register
     def _(self, payload: MergeExport, report: Report) -> JobResult:
         self._session.load(payload.models, payload.root)
         bank, recipe = self._session.bank, bank_recipe(payload.recipe, payload.models.base.name)
+        calibration = self._session.calibration(recipe, self._taught(payload.calibration, payload.root))
+        options = None
+        if calibration is not None:
+            options = ExportOptions(model=self._session.engine.model, calibration=calibration)
         self._settings.artifact_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._settings.artifact_dir) as staging:
-            exported = export(bank, recipe, Path(staging) / "model")
+            exported = export(bank, recipe, Path(staging) / "model", options)
             card = exported.path / "README.md"
             card.write_text(f"{card.read_text()}\n{payload.card}")
             blobs = Blobs(self._settings.artifact_dir)
@@ -91,6 +99,17 @@ class Performer:
     @_perform.register
     def _(self, payload: EmbedTexts, report: Report) -> JobResult:
         return Embeddings(model=MODEL, vectors=embed(payload.texts))
+
+    def _taught(self, calibration: CalibrationData | None, root: str) -> Taught | None:
+        """Return the slices that a calibrated method may learn from, with their items."""
+        if calibration is None:
+            return None
+        sources = []
+        for text in calibration.texts:
+            items = self._items(text.benchmark, None, root)
+            plan = Plan(find_protocol(text.benchmark.protocol), items, text.benchmark.sampling)
+            sources.append(Source(text.expert, plan))
+        return Taught(calibration, tuple(sources))
 
     def _items(self, benchmark: Benchmark, item_ids: tuple[str, ...] | None, root: str) -> tuple[Item, ...]:
         token = self._settings.hub_token.get_secret_value() if self._settings.hub_token else None

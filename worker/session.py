@@ -11,10 +11,14 @@ from dataclasses import dataclass
 import torch
 
 from core.errors import InvalidInputError
+from core.merging import Need
+from core.merging_table import declaration
 from core.settings import Settings
+from core.types.job import CalibrationData
 from core.types.recipe import Recipe
 from core.types.sow import ModelRef as SowModel
 from core.types.sow import Models
+from worker.calibrate import Calibrator, Source, checked
 from worker.device import device_name
 from worker.evaluate import Grader
 from worker.generate.port import Engine, EngineOptions
@@ -23,9 +27,19 @@ from worker.grade.limits import Options
 from worker.grade.pool import GradePool
 from worker.grade.problems import CodeProblem
 from worker.grade.reference import Mode
-from worker.merge.apply import merge_into
+from worker.merge.apply import attach_into, merge_into, route_prompts
 from worker.merge.bank import BASE, ExpertBank, ModelRef
+from worker.merge.context import Calibration, Extension, RoutedGroup
+from worker.merge.registry import method
 from worker.models import ModelFiles
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What calibrated methods may learn from: the data of the job, and its slices with their items."""
+
+    data: CalibrationData
+    sources: tuple[Source, ...]
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,8 @@ class Session:
         self._bank: ExpertBank | None = None
         self._engine: Engine | None = None
         self._resident: Resident | None = None
+        self._extension: Extension | None = None
+        self._calibrator: Calibrator | None = None
         torch.set_num_threads(settings.cpu_threads)
 
     def load(self, models: Models, root: str) -> float:
@@ -64,15 +80,25 @@ class Session:
                 f"The base has {self._bank.parameters:,} parameters; max_parameters is {models.max_parameters:,}."
             )
         self._engine = load_engine(self._settings.engine, base.path, EngineOptions(device=str(self.device)))
+        self._calibrator = Calibrator(self._engine, self._bank, self.open_grader)
         self._loaded = wanted
         return time.perf_counter() - started
 
     def _drop(self) -> None:
+        self._clear()
         if self._engine is not None:
             self._engine.close()
-        self._bank = self._engine = self._resident = self._loaded = None
+        self._bank = self._engine = self._loaded = self._calibrator = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _clear(self) -> None:
+        """Forget which candidate is resident, and take off its modules."""
+        self._resident = None
+        if self._extension is not None:
+            self._extension.remove()
+            self._extension = None
+            self.engine.modules_changed()
 
     @property
     def device(self) -> torch.device:
@@ -93,15 +119,50 @@ class Session:
             raise TypeError("no models are loaded")
         return self._bank
 
-    def put(self, recipe: Recipe, base_name: str) -> Resident:
+    def put(self, recipe: Recipe, base_name: str, taught: Taught | None = None) -> Resident:
         """Merge a recipe into the resident model, unless it is there already."""
-        if self._resident is not None and self._resident.recipe == recipe.digest:
-            return Resident(recipe.digest, self._resident.checksum, 0.0)
-        self._resident = None
-        report = merge_into(self.engine.model, self.bank, bank_recipe(recipe, base_name))
+        learnt = recipe.digest if taught is None else f"{recipe.digest}:{taught.data.model_dump_json()}"
+        if self._resident is not None and self._resident.recipe == learnt:
+            return Resident(learnt, self._resident.checksum, 0.0)
+        self._clear()
+        started = time.perf_counter()
+        own, calibration = bank_recipe(recipe, base_name), self._calibration(recipe, taught)
+        if method(recipe.method).attach is not None:
+            report, self._extension = attach_into(self.engine.model, self.bank, own, calibration)
+            self.engine.modules_changed()
+        else:
+            report = merge_into(self.engine.model, self.bank, own, calibration)
         self.engine.weights_changed()
-        self._resident = Resident(recipe.digest, report.checksum, report.seconds)
+        # What a calibrated method learns from is part of what its merge costs.
+        seconds = report.seconds if taught is None else time.perf_counter() - started
+        self._resident = Resident(learnt, report.checksum, seconds)
         return self._resident
+
+    def is_routed(self, recipe: Recipe) -> bool:
+        """Return whether prompts must be routed to merges of their own."""
+        return method(recipe.method).route is not None and "share" not in (recipe.config.get("parameters") or {})
+
+    def route(
+        self, recipe: Recipe, base_name: str, prompts: Sequence[torch.Tensor]
+    ) -> tuple[tuple[RoutedGroup, ...], float]:
+        """Return which prompts are answered by which merge, and the seconds that routing took."""
+        self._clear()
+        started = time.perf_counter()
+        groups = route_prompts(self.engine.model, self.bank, bank_recipe(recipe, base_name), prompts)
+        self.engine.weights_changed()
+        return groups, time.perf_counter() - started
+
+    def calibration(self, recipe: Recipe, taught: Taught | None) -> Calibration | None:
+        """Return what a method may learn from, or None for one that needs only weights; the model is overwritten."""
+        self._clear()
+        return self._calibration(recipe, taught)
+
+    def _calibration(self, recipe: Recipe, taught: Taught | None) -> Calibration | None:
+        needs = declaration(recipe.method).needs
+        if taught is None or self._calibrator is None or needs == {Need.WEIGHTS}:
+            return None
+        checked(taught.sources, self.bank)
+        return self._calibrator.calibration(taught.data, taught.sources, scored=Need.SCORE in needs)
 
     def open_grader(self, problems: Sequence[CodeProblem], mode: Mode) -> AbstractContextManager[Grader]:
         """Return a grading pool in the tier that the settings name."""

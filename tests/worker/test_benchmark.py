@@ -13,7 +13,8 @@ from pyarrow import parquet
 
 from core.errors import InvalidInputError, NotFoundError, SourceError
 from tests.conftest import SHARED
-from worker.benchmark import Hub, Slice, load_items
+from worker.benchmark import Hub, load_items
+from worker.items import Slice
 from worker.protocols.item import Instruction, Question
 
 

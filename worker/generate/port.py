@@ -140,6 +140,9 @@ class Engine(Protocol):
     def weights_changed(self) -> None:
         """Forget whatever was computed with the former weights (cached prefixes)."""
 
+    def modules_changed(self) -> None:
+        """Forget whatever was recorded of the model's own steps: modules were attached to it or taken off."""
+
     def describe(self) -> Mapping[str, str | int | float]:
         """Return name, version, dtype, device and batch size, for the record of an evaluation."""
 

@@ -144,6 +144,9 @@ class VllmEngine:
             time.sleep(_RESET_PAUSE_S)
         raise RunError("vLLM could not drop its cached prefixes; scores would mix two candidates.")
 
+    def modules_changed(self) -> None:
+        """Nothing can be attached to a model in another process."""
+
     def _everywhere(self, method: str, *arguments: Any) -> Any:
         return self._llm.collective_rpc(method, args=arguments)[0]
 

@@ -5,7 +5,7 @@ but need more than weights: see `MergeMethod.route` and `MergeMethod.attach`.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from torch import nn
 from core.errors import InvalidInputError
 from worker.merge.apply_rules import ordered_names, stays_base
 from worker.merge.bank import BASE, ExpertBank, Placement
-from worker.merge.context import Calibration, MergeContext, Resolution
+from worker.merge.context import Calibration, Extension, MergeContext, Resolution, RoutedGroup
 from worker.merge.kernels import fused
 from worker.merge.kernels.random_mask import mix_seed
 from worker.merge.memory import peak_mb, reset_peak
@@ -55,6 +55,39 @@ def merge_into(
     _synchronize(bank.device)
     seconds = time.perf_counter() - start
     return MergeReport(recipe.method, seconds, checksum(model.named_parameters()), probe(model), peak_mb(bank.device))
+
+
+@torch.no_grad()
+def attach_into(
+    model: nn.Module, bank: ExpertBank, recipe: "Recipe", calibration: Calibration | None = None
+) -> tuple[MergeReport, Extension]:
+    """Merge and attach the recipe's extra modules; they act until they are removed.
+
+    Raises:
+        InvalidInputError: the method adds no modules, or asks for something that is not there.
+    """
+    start = time.perf_counter()
+    reset_peak(bank.device)
+    chosen = method(recipe.method)
+    if chosen.attach is None:
+        raise InvalidInputError(f"{chosen.name} adds no modules.")
+    plan = make_plan(recipe.config, chosen, bank)
+    extension = chosen.attach(MergeContext(bank, plan, model, calibration or Calibration()))
+    _synchronize(bank.device)
+    seconds = time.perf_counter() - start
+    weights = checksum(model.named_parameters())
+    return MergeReport(recipe.method, seconds, weights, probe(model), peak_mb(bank.device)), extension
+
+
+@torch.no_grad()
+def route_prompts(
+    model: nn.Module, bank: ExpertBank, recipe: "Recipe", prompts: Sequence[Tensor]
+) -> tuple[RoutedGroup, ...]:
+    """Return which prompts (by place) are answered by which merge; the resident weights are overwritten."""
+    chosen = method(recipe.method)
+    if chosen.route is None:
+        raise InvalidInputError(f"{chosen.name} does not route prompts.")
+    return chosen.route(MergeContext(bank, make_plan(recipe.config, chosen, bank), model), prompts)
 
 
 def resolve(
