@@ -50,6 +50,8 @@ from worker.protocols.item import Item
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / ".state" / "candidate"
 PROBLEMS = "HumanEvalPlus-OriginFmt.jsonl.gz"
+# From here on base and compressed experts leave room for the caches of some hundred rows.
+LARGE_GPU = 120 << 30
 EXTENSION = "benchmarks.random_experts.RandomExperts"
 
 
@@ -241,7 +243,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--engine", choices=("transformers", "vllm"), default="transformers")
     parser.add_argument("--size", choices=SIZES, default="9b" if torch.cuda.is_available() else "tiny")
-    parser.add_argument("--placement", choices=("gpu", "pinned", "compressed"), default="compressed")
+    parser.add_argument(
+        "--placement", choices=("auto", "gpu", "pinned", "compressed"), default="auto",
+        help="base and experts: on the GPU in full, as 4-bit deltas, or in pinned host memory; auto: by the GPU's size",
+    )  # fmt: skip
     parser.add_argument("--problems", type=int, default=164)
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--max-length", type=int, default=512)
@@ -257,6 +262,10 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _gpu_bytes() -> int:
+    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+
+
 def main() -> None:
     options = arguments()
     if options.prepare is not None:
@@ -267,6 +276,8 @@ def main() -> None:
         options.out.mkdir(parents=True, exist_ok=True)
         options.lines = options.out / f"candidate-{options.engine}.jsonl"
     options.name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    if options.placement == "auto":
+        options.placement = "compressed" if _gpu_bytes() >= LARGE_GPU else "pinned"
     options.tier = options.tier or next(tier for tier, trouble in available_tiers().items() if not trouble)
     options.graders = options.graders or max(1, len(os.sched_getaffinity(0)) - 2)
     problems = dict(list(load_problems(options.data / PROBLEMS).items())[: options.problems])

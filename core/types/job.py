@@ -57,7 +57,7 @@ class CalibrationText(Value):
     def _decides_nothing(self) -> Self:
         if self.benchmark.role is not Role.SEARCH:
             raise ValueError(
-                f"{self.benchmark.name} is a {self.benchmark.role.value} slice: calibration text comes from search items"
+                f"{self.benchmark.name} is a {self.benchmark.role.value} slice; calibration reads search items"
             )
         return self
 
