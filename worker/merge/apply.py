@@ -75,7 +75,7 @@ def attach_into(
     extension = chosen.attach(MergeContext(bank, plan, model, calibration or Calibration()))
     _synchronize(bank.device)
     seconds = time.perf_counter() - start
-    weights = checksum(model.named_parameters())
+    weights = checksum([*model.named_parameters(), *extension.tensors()])
     return MergeReport(recipe.method, seconds, weights, probe(model), peak_mb(bank.device)), extension
 
 
