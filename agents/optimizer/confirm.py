@@ -9,6 +9,7 @@ from typing import Literal
 
 from agents.context import RunContext
 from agents.optimizer.agent import FINAL_PREFIX
+from core.calibration import calibration_for
 from core.errors import JobFailedError
 from core.leaderboard import as_score, leaderboard, strata_of
 from core.ports import Jobs
@@ -95,8 +96,9 @@ async def _evaluate(
     if candidate.recipe is None or sow.models is None:
         raise JobFailedError("only recipes can be confirmed")
     payload = MergeEvaluate(
-        candidate_id=candidate.id, models=sow.models, recipe=candidate.recipe, benchmark=benchmark, root=root
-    )
+        candidate_id=candidate.id, models=sow.models, recipe=candidate.recipe, benchmark=benchmark, root=root,
+        calibration=calibration_for(sow, candidate.recipe.method),
+    )  # fmt: skip
     check_stage(payload, Stage.CONFIRM, sow)
     result = await jobs.run(payload)
     if not isinstance(result, Evaluation) or not result.outcomes:
