@@ -3,8 +3,8 @@
     python -m benchmarks.results_merge [--out results/merge-small] [--seconds 300] [--methods …]
 
 Scored are the screen and confirm items of the three generated benchmarks (552; the search items give calibration text
-and scores, so nothing is judged by what it learnt from). Three seeds: each draws the completions (temperature 0.2,
-top-p 0.95), and the masks of randomised methods. Every finished (method, seed) is a file of per-item verdicts in
+and scores, so nothing is judged by what it learnt from). Three draws of every completion
+(temperature 0.2, top-p 0.95); methods that draw masks are merged anew, by another seed, for each. Every finished (method, seed) is a file of per-item verdicts in
 `--out`; a later run, on this machine or another, goes on with what is missing. `--table` writes the table from them.
 """
 
@@ -23,7 +23,7 @@ from core.merging import Kind, MethodDeclaration, Need
 from core.merging_table import DECLARATIONS
 from core.recipes import baseline_recipe, method_recipe
 from core.settings import Settings
-from core.types.evaluation import Sampling
+from core.types.evaluation import Sampling, Verdict
 from core.types.job import CalibrationData, CalibrationText
 from core.types.recipe import Recipe
 from core.types.sow import Benchmark, ModelRef, Models, Role
@@ -54,7 +54,9 @@ BOUNDED: dict[str, dict[str, int]] = {
     "ra_df": {"initial": 10, "iterations": 20},
     "ra_hi": {"groups": 2},
 }
-LATE = ("ra_df", "ra_evolutionary", "ra_adarank", "ra_adaptive_lora", "ra_surgery_v2", "ra_phatgoose")
+LATE = (
+    "ra_df", "ra_evolutionary", "ra_adarank", "ra_adaptive_lora", "ra_surgery_v2", "ra_phatgoose", "ra_dawin", "ra_mass",
+)  # fmt: skip
 
 
 def models() -> Models:
@@ -140,13 +142,15 @@ class Bench:
         verdicts: dict[str, dict[str, dict[str, int]]] = {}
         checksum = ""
         for skill, listed in self.items.items():
-            verdicts[skill] = {item.item_id: {} for item in listed}
-            for draw in SEEDS if seed is None else (seed,):
-                sampling = benchmark(skill, Role.SCREEN).sampling.evolve(seed=draw)
-                found = measure(self.session, subject, Plan(find_protocol(SKILLS[skill][0]), listed, sampling))
-                merge_s, checksum = merge_s + found.cost.merge_s, found.checksum
-                for outcome in found.outcomes:
-                    verdicts[skill][outcome.item_id][str(draw)] = outcome.passed
+            verdicts[skill] = {}
+            # Each sample has a generator of its own: three of one call are three draws, and the merge serves them all.
+            draws = SEEDS if seed is None else (seed,)
+            sampling = benchmark(skill, Role.SCREEN).sampling.evolve(seed=seed or 0, n_samples=len(draws))
+            found = measure(self.session, subject, Plan(find_protocol(SKILLS[skill][0]), listed, sampling))
+            merge_s, checksum = merge_s + found.cost.merge_s, found.checksum
+            for outcome in found.outcomes:
+                passed = [int(sample.verdict is Verdict.PASSED) for sample in outcome.samples]
+                verdicts[skill][outcome.item_id] = dict(zip(map(str, draws), passed, strict=True))
         return {
             "method": name, "seed": seed, "recipe": recipe.config, "checksum": checksum, "merge_s": round(merge_s, 3),
             "total_s": round(time.perf_counter() - started, 2), "device": str(self.session.device),

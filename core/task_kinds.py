@@ -9,14 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from core.applicability import applicable
 from core.errors import InvalidInputError, Problem
-from core.merging import Kind, Need
 from core.merging_table import DECLARATIONS
 from core.types.forecast import Forecast, Slice, forecast_slices
 from core.types.sow import Benchmark, Role, StatementOfWork
-
-# Methods that a recipe alone is enough for: what `all` comes to when the survey finds a work for each of them.
-METHODS_IN_ALL = sum(d.runnable and d.kind is Kind.WEIGHTS and d.needs == {Need.WEIGHTS} for d in DECLARATIONS.values())
 
 
 class TaskKind(Protocol):
@@ -88,7 +85,7 @@ class MergeKind:
         """Return what a run will compute: baselines and methods on screen slices, trials, then finalists."""
         experts = len(sow.models.experts) if sow.models else 0
         listed = sow.experiments.methods
-        methods = METHODS_IN_ALL if listed == "all" else len(listed)
+        methods = len(applicable(sow)) if listed == "all" else len(listed)
         trials = sow.optimization.trials
         if sow.budget.trials is not None:
             trials = min(trials, sow.budget.trials)
@@ -99,7 +96,7 @@ class MergeKind:
             Role.SEARCH: trials,
             Role.CONFIRM: 1 + finalists,
         }
-        notes = (f"'all' is taken as {METHODS_IN_ALL} methods; the survey may name fewer.",)
+        notes = (f"'all' is {methods} methods here; those that learn or search take longer than a merge.",)
         return forecast_slices([_slice(b, times[b.role]) for b in sow.benchmarks], notes if listed == "all" else ())
 
 

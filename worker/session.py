@@ -4,7 +4,7 @@ One set of models at a time; a job with others replaces it. Nothing is written t
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -21,17 +21,19 @@ from core.types.sow import Models
 from worker.calibrate import Calibrator, Source, checked
 from worker.device import device_name
 from worker.evaluate import Grader
-from worker.generate.port import Engine, EngineOptions
+from worker.generate.port import Engine, EngineOptions, MergingEngine
 from worker.generate.registry import load_engine
 from worker.grade.limits import Options
 from worker.grade.pool import GradePool
 from worker.grade.problems import CodeProblem
 from worker.grade.reference import Mode
 from worker.merge.apply import attach_into, merge_into, route_prompts
-from worker.merge.bank import BASE, ExpertBank, ModelRef
+from worker.merge.bank import BASE, ExpertBank, ModelRef, Placement
 from worker.merge.context import Calibration, Extension, RoutedGroup
 from worker.merge.registry import method
 from worker.models import ModelFiles
+
+_LEAST_SHARE = 0.45
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,23 @@ class Session:
         files = ModelFiles(self._settings, root)
         base = _reference(files, models.base)
         experts = {e.name: _reference(files, e) for e in models.experts}
-        self._bank = ExpertBank.load(base, experts, device=self.device)
-        if models.max_parameters is not None and self._bank.parameters > models.max_parameters:
-            raise InvalidInputError(
-                f"The base has {self._bank.parameters:,} parameters; max_parameters is {models.max_parameters:,}."
-            )
-        self._engine = load_engine(self._settings.engine, base.path, EngineOptions(device=str(self.device)))
+        self._load(base, experts, models.max_parameters)
         self._calibrator = Calibrator(self._engine, self._bank, self.open_grader)
         self._loaded = wanted
         return time.perf_counter() - started
+
+    def _load(self, base: ModelRef, experts: Mapping[str, ModelRef], most: int | None) -> None:
+        """Load bank and engine; an engine that merges by itself holds the bank, and here it stays in its files."""
+        apart = self._settings.engine == "vllm"
+        where = {"placement": Placement.STREAMED, "device": torch.device("cpu")} if apart else {"device": self.device}
+        self._bank = ExpertBank.load(base, experts, **where)  # type: ignore[arg-type]
+        if most is not None and self._bank.parameters > most:
+            raise InvalidInputError(f"The base has {self._bank.parameters:,} parameters; max_parameters is {most:,}.")
+        share = memory_share(self._bank, self.device) if apart else EngineOptions().memory_share
+        options = EngineOptions(device=str(self.device), memory_share=share)
+        self._engine = load_engine(self._settings.engine, base.path, options)
+        if isinstance(self._engine, MergingEngine):
+            self._engine.hold(base, experts)
 
     def _drop(self) -> None:
         self._clear()
@@ -126,7 +136,12 @@ class Session:
             return Resident(learnt, self._resident.checksum, 0.0)
         self._clear()
         started = time.perf_counter()
-        own, calibration = bank_recipe(recipe, base_name), self._calibration(recipe, taught)
+        own = bank_recipe(recipe, base_name)
+        if isinstance(self.engine, MergingEngine):
+            made = self.engine.merge(own.config)
+            self._resident = Resident(learnt, made.checksum, made.seconds)
+            return self._resident
+        calibration = self._calibration(recipe, taught)
         if method(recipe.method).attach is not None:
             report, self._extension = attach_into(self.engine.model, self.bank, own, calibration)
             self.engine.modules_changed()
@@ -168,6 +183,19 @@ class Session:
         """Return a grading pool in the tier that the settings name."""
         options = Options(cache_dir=self._settings.cache_dir / "grading")
         return GradePool(problems, mode, self._settings.grader_tier, self._settings.cpu_threads, options)  # type: ignore[arg-type]
+
+
+def memory_share(bank: ExpertBank, device: torch.device) -> float:
+    """Return the part of the GPU that an engine takes, so that base and experts fit beside it where they can at all.
+
+    Where they would leave it less than half, they are held in host memory and it takes its usual part.
+    """
+    usual = EngineOptions().memory_share
+    if device.type != "cuda":
+        return usual
+    needed = (1 + len(bank.experts)) * bank.parameters * bank.dtype.itemsize
+    share = usual - needed / torch.cuda.get_device_properties(device).total_memory
+    return share if share >= _LEAST_SHARE else usual
 
 
 def _reference(files: ModelFiles, model: SowModel) -> ModelRef:

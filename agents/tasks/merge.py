@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 from agents.experiment.matching import match_works
-from core.calibration import calibration_for, calibration_slices, needs_data
+from core.applicability import applicable, hindrance
+from core.calibration import calibration_for
 from core.merging import Fidelity as MethodFidelity
-from core.merging import MethodDeclaration, Need
+from core.merging import MethodDeclaration
 from core.merging_table import DECLARATIONS, declaration
 from core.recipes import baseline_recipe, method_recipe
 from core.types.candidate import Applicability, Candidate, CandidateKind, Fidelity
@@ -43,7 +44,7 @@ class MergePack:
             return [declaration(name) for name in sow.experiments.methods]
         named = [r.method for r in rows if r.method and r.work_key]
         names = dict.fromkeys((*STANDARD, *named, *DECLARATIONS))
-        return [declaration(n) for n in names if not hindrance(sow, declaration(n))]
+        return [d for n in names if (d := declaration(n)) in applicable(sow)]
 
     def payloads(self, sow: StatementOfWork, candidate: Candidate, role: Role, root: str) -> Sequence[JobPayload]:
         """Return one merge-and-evaluate job a slice."""
@@ -62,21 +63,6 @@ def _models(sow: StatementOfWork) -> Models:
     if sow.models is None:
         raise TypeError("a merge task has models: intake checks it")
     return sow.models
-
-
-def hindrance(sow: StatementOfWork, method: MethodDeclaration) -> str:
-    """Return why a method can't be tried in this run; empty where it can."""
-    experts = len(_models(sow).experts)
-    if not method.runnable:
-        return method.difference
-    if not (method.accepts(experts) or method.accepts(2) or (experts > 1 and method.accepts(1))):
-        return (
-            f"It takes {method.experts[0]} to {method.experts[1] or 'any number of'} experts; the task has {experts}."
-        )
-    if needs_data(method) and not calibration_slices(sow):
-        needs = ", ".join(sorted(method.needs - {Need.WEIGHTS}))
-        return f"It needs {needs}: the Statement of Work has no benchmark with role 'search' and no calibration slice."
-    return ""
 
 
 def _judged(sow: StatementOfWork, row: Applicability) -> Applicability:

@@ -7,7 +7,7 @@ Prompts arrive as token ids: the protocols tokenize (worker/protocols), the engi
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 FinishReason = Literal["stop", "eos", "length"]
 
@@ -148,3 +148,14 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the model and its memory."""
+
+
+@runtime_checkable
+class MergingEngine(Protocol):
+    """An engine whose weights live elsewhere and that merges recipes there, from a bank held beside them."""
+
+    def hold(self, base: Any, experts: Mapping[str, Any], placement: str = "auto") -> Mapping[str, Any]:
+        """Keep base and experts (`worker.merge.bank.ModelRef`) beside the live model."""
+
+    def merge(self, config: Mapping[str, Any]) -> InPlaceMerge:
+        """Make a recipe of the bank's names the live weights; raise InvalidInputError where it needs more."""
