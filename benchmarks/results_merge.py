@@ -3,9 +3,9 @@
     python -m benchmarks.results_merge [--out results/merge-small] [--seconds 300] [--methods …]
 
 Scored are the screen and confirm items of the three generated benchmarks (552; the search items give calibration text
-and scores, so nothing is judged by what it learnt from). Three draws of every completion
-(temperature 0.2, top-p 0.95); methods that draw masks are merged anew, by another seed, for each. Every finished (method, seed) is a file of per-item verdicts in
-`--out`; a later run, on this machine or another, goes on with what is missing. `--table` writes the table from them.
+and scores, so nothing is judged by what it learnt from). Three draws of every completion (temperature 0.2, top-p 0.95);
+a method that draws masks is merged anew, by a seed of its own, for each. Every finished (method, seed) is a file of
+per-item verdicts in `--out`; a later run, here or elsewhere, goes on with what is missing. `--table` writes the table.
 """
 
 import argparse
@@ -55,7 +55,8 @@ BOUNDED: dict[str, dict[str, int]] = {
     "ra_hi": {"groups": 2},
 }
 LATE = (
-    "ra_df", "ra_evolutionary", "ra_adarank", "ra_adaptive_lora", "ra_surgery_v2", "ra_phatgoose", "ra_dawin", "ra_mass",
+    "ra_df", "ra_evolutionary", "ra_adarank", "ra_adaptive_lora", "ra_surgery_v2", "ra_phatgoose", "ra_dawin",
+    "ra_mass",
 )  # fmt: skip
 
 
