@@ -115,8 +115,8 @@ def _sign(name: str) -> str:
 _HEAD = """# All applicable methods on the three small experts
 
 Screen and confirm items ({total}), seeds {seeds}: three draws of every completion (temperature 0.2, top-p 0.95), and
-for methods that draw masks three merges. In percent; ranked by the mean of the three skills. {engine}. Made by `make results-merge`;
-verdicts by item lie in `merge-small/`.
+for methods that draw masks three merges. In percent; ranked by the mean of the three skills. {engine}. Made by
+`make results-merge`; verdicts by item lie in `merge-small/`.
 
 Intervals: bootstrap over items within skills (an item's score is its mean over the seeds). `behind the first`: paired
 difference to the best with its interval. Methods of one tie group can't be told from the group's first (paired
