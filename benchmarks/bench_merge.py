@@ -32,6 +32,7 @@ from worker.merge.apply import resolve, write_targets
 from worker.merge.bank import BASE, ExpertBank, ModelRef, Placement
 from worker.merge.context import Calibration
 from worker.merge.memory import peak_mb, reset_peak
+from worker.merge.registry import method
 from worker.merge.targets import checksum, resident_targets
 
 GPU_METHODS = [
@@ -98,6 +99,7 @@ def measure(label: str, bank: ExpertBank, model: Any, options: argparse.Namespac
     def merge() -> None:
         write_targets(targets, bank, resolve(config, bank, model, text))
 
+    method(config["merge_method"])  # a worker imports its methods once
     heavy = label.startswith(("ra_star", "ra_regmean"))
     if device.type == "cuda" and not heavy:
         merge()  # compiles the kernels

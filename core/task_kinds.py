@@ -13,7 +13,7 @@ from core.applicability import applicable
 from core.errors import InvalidInputError, Problem
 from core.merging_table import DECLARATIONS
 from core.types.forecast import Forecast, Slice, forecast_slices
-from core.types.sow import Benchmark, Role, StatementOfWork
+from core.types.sow import Benchmark, Models, Role, StatementOfWork
 
 
 class TaskKind(Protocol):
@@ -41,6 +41,16 @@ def _problem(path: str, given: object, allowed: str, message: str) -> Problem:
     return Problem(path=path, given=given, allowed=allowed, message=message)
 
 
+def _licence_problems(models: Models) -> Iterator[Problem]:
+    """Yield a problem for each model with a licence that the SoW does not allow."""
+    allowed = models.allowed_licences
+    paths = {"models.base": models.base} | {f"models.experts[{i}]": e for i, e in enumerate(models.experts)}
+    for path, model in paths.items():
+        if allowed is not None and model.licence is not None and model.licence not in allowed:
+            message = f"The licence of {model.name} is not among the allowed ones."
+            yield _problem(f"{path}.licence", model.licence, ", ".join(allowed) or "none", message)
+
+
 @dataclass(frozen=True)
 class MergeKind:
     """LLM merging: a base and experts become one model that is better on the benchmarks."""
@@ -54,6 +64,7 @@ class MergeKind:
     def _problems(self, sow: StatementOfWork) -> Iterator[Problem]:
         if sow.models is None:
             yield _problem("models", None, "base and experts", "A task of kind merge needs models to merge.")
+        yield from _licence_problems(sow.models) if sow.models else ()
         if not sow.benchmarks_of(Role.SCREEN):
             roles = sorted({b.role.value for b in sow.benchmarks})
             yield _problem(

@@ -83,11 +83,15 @@ class Session:
 
     def _load(self, base: ModelRef, experts: Mapping[str, ModelRef], most: int | None) -> None:
         """Load bank and engine; an engine that merges by itself holds the bank, and here it stays in its files."""
+        parameters = base.open().checkpoint.parameters  # from the headers: refused before any weight is read
+        if most is not None and parameters > most:
+            raise InvalidInputError(
+                f"The base has {parameters:,} parameters; max_parameters is {most:,}.",
+                fix="Use a smaller base, or raise models.max_parameters.",
+            )
         apart = self._settings.engine == "vllm"
         where = {"placement": Placement.STREAMED, "device": torch.device("cpu")} if apart else {"device": self.device}
         self._bank = ExpertBank.load(base, experts, **where)  # type: ignore[arg-type]
-        if most is not None and self._bank.parameters > most:
-            raise InvalidInputError(f"The base has {self._bank.parameters:,} parameters; max_parameters is {most:,}.")
         share = memory_share(self._bank, self.device) if apart else EngineOptions().memory_share
         options = EngineOptions(device=str(self.device), memory_share=share)
         self._engine = load_engine(self._settings.engine, base.path, options)

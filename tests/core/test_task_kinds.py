@@ -54,6 +54,15 @@ def test_all_is_every_row_that_can_run_and_the_others_say_why() -> None:
     assert "experts" in hindrance(lone, DECLARATIONS["model_stock"])
 
 
+def test_a_licence_that_is_not_allowed_is_refused() -> None:
+    models = {**MERGE["models"], "allowed_licences": ["MIT"]}  # type: ignore[dict-item]
+    models["experts"] = [{"name": "c", "model": "a/c", "licence": "MIT"}, {"name": "d", "model": "a/d", "licence": "X"}]
+    with pytest.raises(InvalidInputError) as caught:
+        validate_sow({**MERGE, "models": models})
+    [problem] = caught.value.problems
+    assert (problem["path"], problem["given"], problem["allowed"]) == ("models.experts[1].licence", "X", "MIT")
+
+
 def test_calibration_slices_decide_nothing() -> None:
     apart = {"name": "c", "dataset": "other", "role": "search"}
     sow = validate_sow({**MERGE, "experiments": {"calibration": [apart]}})

@@ -102,6 +102,15 @@ def test_a_method_without_its_text_says_what_it_needs(performer: Performer, root
         evaluate(performer, root, "ra_regmean")
 
 
+def test_a_base_that_is_too_large_is_refused_before_it_is_read(performer: Performer, root: Path) -> None:
+    payload = MergeEvaluate(
+        candidate_id="x", models=models().evolve(max_parameters=1000), recipe=recipe("linear"),
+        benchmark=benchmark(Role.SCREEN), root=str(root),
+    )  # fmt: skip
+    with pytest.raises(InvalidInputError, match="max_parameters is 1,000"):
+        performer(payload, lambda *_: None)
+
+
 def test_calibration_never_reads_what_decides() -> None:
     with pytest.raises(ValidationError, match="search"):
         CalibrationText(expert="expert1", benchmark=benchmark(Role.CONFIRM))
