@@ -1,15 +1,19 @@
 # Two commands are enough: `make run` and `make test`. `make help` lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format lock clean sandbox-env sandbox-image sandbox-lock \
+.PHONY: help setup run test lint format lock clean sandbox-env sandbox-image sandbox-lock docker-engine docker-engine-down \
   bench-grade bench-generate bench-merge bench-candidate results-merge bench-survey bench-optimize bench-statistics
 
 VENV := .venv
 BIN := $(VENV)/bin
 UV := .uv/bin/uv
 READY := $(VENV)/.ready
+SANDBOX_ENV := .state/agent-server
+SANDBOX_READY := $(SANDBOX_ENV)/.ready
 # Room that the packages need, torch's CUDA build above all.
 DISK_GB := 9
+# Each process of the tests has a database and models of its own.
+TEST_PROCESSES ?= 4
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -36,8 +40,8 @@ $(READY): requirements.lock pyproject.toml
 run: $(READY) ## run the worked example end to end: Postgres, API, executor, worker, one run, report
 	@$(BIN)/research-agent up --run examples/smollm-merge/sow.yaml
 
-test: $(READY) ## run all tests
-	@$(BIN)/python -m pytest -q
+test: $(READY) $(SANDBOX_READY) ## run all tests, OpenHands in its sandboxes among them
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses $(TEST_PROCESSES) --dist loadfile
 
 lint: $(READY) ## check style, types and the architecture
 	@$(BIN)/ruff check .
@@ -52,15 +56,24 @@ lock: ## resolve pyproject.toml into requirements.lock anew
 	@$(UV) pip compile -q --universal --python-version 3.12 pyproject.toml --all-extras --group dev --generate-hashes \
 	  --no-emit-index-url --custom-compile-command "make lock" -o requirements.lock
 
-SANDBOX_ENV := .state/agent-server
 BASE_IMAGE := python:3.12-slim
 
-sandbox-env: $(READY) ## install OpenHands' agent server for bubblewrap sandboxes (about 650 MB)
+sandbox-env: $(SANDBOX_READY) ## install OpenHands' agent server for bubblewrap sandboxes (about 700 MB)
+
+$(SANDBOX_READY): docker/agent-server.lock | $(READY)
+	@echo "Installing OpenHands' agent server into $(SANDBOX_ENV) (about a minute the first time) …"
 	@[ -x $(SANDBOX_ENV)/bin/python ] || $(UV) venv -q --python "$$($(BIN)/python -c 'import sys; print(sys.base_prefix)')/bin/python3" $(SANDBOX_ENV)
 	@$(UV) pip install -q --compile-bytecode --python $(SANDBOX_ENV)/bin/python --require-hashes -r docker/agent-server.lock
+	@touch $(SANDBOX_READY)
 
 sandbox-image: ## build the image of docker sandboxes (BASE_IMAGE=… to build from another)
 	@docker build -t research-agent-openhands -f docker/openhands.Dockerfile --build-arg BASE_IMAGE=$(BASE_IMAGE) .
+
+docker-engine: ## install and start a Docker engine from Debian's packages, with a base image for tests (root)
+	@docker/local-engine.sh up
+
+docker-engine-down: ## stop that engine and remove its images
+	@docker/local-engine.sh down
 
 sandbox-lock: ## resolve the agent server's environment into docker/agent-server.lock anew
 	@$(UV) pip compile -q --universal --python-version 3.12 --group agent-server --generate-hashes \
@@ -94,8 +107,8 @@ bench-survey: $(READY) ## measure the survey agent on a world of reading lists
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_survey.py --topic "model merging" \
 	  --world $(LITERATURE)/model_merging.jsonl $(LITERATURE)/federated_learning.jsonl
 
-bench-optimize: $(READY) ## compare the search with plain CMA-ES (EVALUATOR=module:function for real experts)
-	@$(BIN)/python -m benchmarks.bench_optimize $(if $(EVALUATOR),--evaluator $(EVALUATOR))
+bench-optimize: $(READY) ## compare the search with plain CMA-ES (REAL=result.json of benchmarks.optimize_real, made on a GPU)
+	@$(BIN)/python -m benchmarks.bench_optimize $(if $(REAL),--real $(REAL))
 
 bench-statistics: $(READY) ## simulate coverage and error rates of the statistics
 	@$(BIN)/python -m benchmarks.bench_statistics

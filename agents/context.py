@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from agents.budget import LlmBudget
 from agents.decision import Brain
+from agents.experiment.sandboxes import Sandboxes
 from core.ports import Artifacts, Cache, Jobs, Journal
 from core.records import RunRecords
 from core.runs import RunStore
@@ -27,4 +29,6 @@ class RunContext:
     artifacts: Artifacts
     cache: Cache
     database_url: str
+    llm_budget: LlmBudget = field(default_factory=LlmBudget)
+    sandboxes: Sandboxes | None = None
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +47,9 @@ class Grant:
     spent: Usage = field(default_factory=Usage)
     refused: str | None = None
     seen: list[str] = field(default_factory=list, repr=False)
+    transcripts: list[int] = field(default_factory=list)
+    settled: Callable[["Grant"], None] = field(default=lambda _: None, repr=False)
+    """Called after each call is paid and recorded, so that the account can be kept where a kill does not reach it."""
 
 
 @dataclass(frozen=True)
@@ -204,9 +207,11 @@ class _Call:
             errors=(problem,) if problem else (),
             usage=usage,
         )
-        await self.grant.journal.transcript(
+        number = await self.grant.journal.transcript(
             Transcript.model_validate_json(self.settings.redact(transcript.model_dump_json()))
         )
+        self.grant.transcripts.append(number)
+        self.grant.settled(self.grant)
 
     def _new_messages(self) -> tuple[list[Message], int]:
         """Return the messages that the call before did not have, and how many it had: transcripts stay linear."""

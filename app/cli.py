@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from app import cli_read
+from app import cli_read, cli_sandbox
 from app.cli_client import ApiClient, load_settings, open_client, read_sow_file
 from app.cli_follow import EXIT_CODES, follow_run, print_outcome
 from app.cli_text import plain, print_run, styled
@@ -80,6 +80,19 @@ def worker() -> None:
 def evaluate(context: typer.Context) -> None:
     """Evaluate a model or a recipe on a benchmark without a run; `evaluate --help` lists the options."""
     become("worker.evaluate_cli", *context.args)
+
+
+@app.command()
+def survey(
+    sow: Path,
+    out: Annotated[Path, typer.Option(help="folder to write to")] = Path("survey"),
+    max_requests: Annotated[int | None, typer.Option(min=1, help="instead of the SoW's survey.max_requests")] = None,
+    embeddings: Annotated[bool, typer.Option(help="rank and classify by sentence embeddings as well")] = True,
+    as_json: Json = False,
+) -> None:
+    """Survey a SoW's literature alone, and write it as Markdown, HTML, BibTeX, CSV and CSL-JSON."""
+    options = _load("app.cli_survey").SurveyOptions(out, max_requests, embeddings, as_json)
+    _load("app.cli_survey").survey(sow, options)
 
 
 @app.command()
@@ -172,6 +185,9 @@ for command in (
     cli_read.settings,
 ):
     app.command()(command)
+
+
+app.add_typer(cli_sandbox.app, name="sandbox")
 
 
 def main() -> None:

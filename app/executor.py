@@ -13,23 +13,23 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import procrastinate
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
-from procrastinate.jobs import Job
 
 from agents.budget import run_budget
 from agents.context import RunContext
+from agents.experiment.sandboxes import Sandboxes
 from agents.llm import make_brain
 from agents.provider import llm_settings
+from app.gateway import open_sandboxes
 from app.graph_store import open_graph_store
 from core.answers import AnswerCache
 from core.artifacts import ArtifactStore
-from core.db import Database
+from core.db import Database, database_lost
 from core.errors import ResearchAgentError, RunCancelledError
 from core.jobs import JobClient
 from core.journal import RunJournal
-from core.queue import DRIVE_RUN, RUNS, Queue, open_queue
+from core.queue import DRIVE_RUN, RUNS, Duty, Queue, open_queue
 from core.records import RunRecords
 from core.runs import RunStore
 from core.settings import Settings
@@ -51,18 +51,29 @@ class Executor:
     queue: Queue
     runs: RunStore
     graph: CompiledStateGraph[RunState, RunContext, RunState, RunState]
+    sandboxes: Sandboxes | None = None
 
     async def drive(self, run_id: str) -> None:
-        """Drive a run until it ends, waits for a person, or is cancelled."""
+        """Drive a run until it ends, waits for a person, or is cancelled.
+
+        Raises a database's error where it was lost: the run is to be taken up again.
+        """
         run = await self.runs.take_up(run_id)
-        if run is None:
+        if run is None or await self._worn_out(run_id):
             return
-        work = asyncio.create_task(self._drive(run))
-        watch = asyncio.create_task(self._until_cancelled(run_id))
-        await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (work, watch):
-            task.cancel()
-        await asyncio.gather(work, watch, return_exceptions=True)
+        tasks = {asyncio.create_task(self._drive(run)), asyncio.create_task(self._until_cancelled(run_id))}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            # This process is stopped on purpose, which is no death of an executor.
+            await self.runs.put_back(run_id)
+            raise
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
 
     async def _drive(self, run: Run) -> None:
         journal = RunJournal(self.db, run.id)
@@ -75,7 +86,9 @@ class Executor:
             log.warning("%s failed: %s", run.id, error)
             await self.runs.finish(run.id, RunStatus.FAILED, str(error))
             await journal.event("run.failed", str(error), code=error.code)
-        except Exception:
+        except Exception as error:
+            if database_lost(error):
+                raise
             # The edge of the process: whatever went wrong, the run ends visibly and the log has the details.
             log.exception("%s failed by an internal error", run.id)
             message = f"An internal error stopped the run; the log of the executor on {socket.gethostname()} has it."
@@ -120,12 +133,16 @@ class Executor:
 
     async def _context(self, run: Run, journal: RunJournal) -> RunContext:
         root = await self.runs.root(run.id)
+        # One account for all that asks a model in this run: decisions and the agents in sandboxes.
+        budget = run_budget(run)
         return RunContext(
             run_id=run.id,
             sow=run.sow,
             root=root,
             settings=self.settings,
-            brain=make_brain(llm_settings(self.settings), journal, run_budget(run)),
+            brain=make_brain(llm_settings(self.settings), journal, budget),
+            llm_budget=budget,
+            sandboxes=self.sandboxes,
             journal=journal,
             jobs=JobClient(self.db, self.queue, run.id),
             runs=self.runs,
@@ -139,13 +156,14 @@ class Executor:
         while (await self.runs.get(run_id)).status is not RunStatus.CANCELLED:
             await asyncio.sleep(CANCEL_POLL_S)
 
-    async def abandon(self, job: Job) -> bool:
+    async def abandon(self, run_id: str) -> bool:
         """Fail a run whose executors died too often; return whether nothing more is to be done for it."""
-        run_id = str(job.task_kwargs["run_id"])
+        return (await self.runs.get(run_id)).status.terminal or await self._worn_out(run_id, 0)
+
+    async def _worn_out(self, run_id: str, mine: int = 1) -> bool:
+        """Fail a run that was taken up too often, `mine` times by who asks; return whether it was."""
         cap = self.settings.run_attempts
-        if (await self.runs.get(run_id)).status.terminal:
-            return True
-        if await self.runs.attempts(run_id) < cap:
+        if await self.runs.attempts(run_id) - mine < cap:
             return False
         await self.runs.finish(run_id, RunStatus.FAILED, f"The executor died {cap} times while driving this run.")
         return True
@@ -162,33 +180,15 @@ async def open_executor(settings: Settings) -> AsyncIterator[Executor]:
         await stack.enter_async_context(app.open_async())
         saver = await stack.enter_async_context(open_graph_store(url))
         queue = Queue(app)
-        yield Executor(settings, db, queue, RunStore(db, queue), compile_research(saver))
+        sandboxes = await stack.enter_async_context(open_sandboxes(settings))
+        yield Executor(settings, db, queue, RunStore(db, queue), compile_research(saver), sandboxes)
 
 
 async def run_executor(settings: Settings) -> None:
     """Drive runs until SIGTERM or SIGINT."""
     logging.basicConfig(level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     async with open_executor(settings) as executor:
-        app = executor.queue.app
-
-        @app.task(name=DRIVE_RUN, queue=RUNS)
-        async def drive_run(run_id: str) -> None:
-            await executor.drive(run_id)
-
-        rescuer = asyncio.create_task(executor.queue.rescue_forever(RUNS, settings.stalled_after_s, executor.abandon))
-        try:
-            await _work(app, settings)
-        finally:
-            rescuer.cancel()
-
-
-async def _work(app: procrastinate.App, settings: Settings) -> None:
-    await app.run_worker_async(
-        queues=[RUNS],
-        name=f"executor@{socket.gethostname()}",
-        concurrency=settings.executor_concurrency,
-        fetch_job_polling_interval=1.0,
-        update_heartbeat_interval=settings.heartbeat_s,
-        stalled_worker_timeout=settings.stalled_after_s,
-        shutdown_graceful_timeout=5.0,
-    )
+        duty = Duty(
+            RUNS, DRIVE_RUN, executor.drive, executor.abandon, concurrency=settings.executor_concurrency, grace_s=5.0
+        )
+        await executor.queue.serve(duty, settings)

@@ -10,12 +10,17 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from agents.experiment.sandboxes import Sandboxes, machine_slots
 from agents.gateway import CallsExceededError, Gateway
+from agents.provider import llm_settings
+from agents.sandbox.openhands import OpenHandsDriver
 from core.errors import BudgetExceededError, InvalidInputError, ResearchAgentError, SourceError, UnauthorizedError
+from core.settings import Settings
 
 PREFIX = "/gateway/v1"
 MAX_BODY_BYTES = 16_000_000
@@ -73,6 +78,20 @@ async def serving(gateway: Gateway) -> AsyncIterator[str]:
         finally:
             server.should_exit = True
             await task
+
+
+@asynccontextmanager
+async def open_sandboxes(settings: Settings) -> AsyncIterator[Sandboxes | None]:
+    """Serve the gateway of this process and give what reproductions share; None where no language model is set."""
+    model = llm_settings(settings)
+    if model.api_key is None:
+        yield None
+        return
+    async with httpx.AsyncClient() as http:
+        gateway = Gateway(model, http)
+        async with serving(gateway) as address:
+            slots = asyncio.Semaphore(machine_slots(settings))
+            yield Sandboxes(settings, gateway, address, OpenHandsDriver(), slots)
 
 
 def _token(request: Request) -> str:

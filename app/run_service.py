@@ -4,17 +4,22 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents.intake import read_prose
+from agents.provider import llm_settings
 from app.service import Services
 from core.errors import InvalidInputError, NotFoundError
-from core.sow_reader import SowFormat, read_sow
+from core.journal import RunJournal
+from core.plain_data import decode_text
+from core.sow_reader import ProseOnlyError, SowFormat, read_sow
 from core.task_kinds import task_kind
 from core.types.base import Value
 from core.types.candidate import Candidate
 from core.types.forecast import Forecast
 from core.types.run import Run, RunStatus, StageProgress
 from core.types.sow import Budget, StatementOfWork
+from core.types.transcript import Transcript
 
-LINKS = ("events", "transcripts", "survey", "candidates", "leaderboard", "report", "artifacts")
+LINKS = ("events", "transcripts", "survey", "candidates", "leaderboard", "reproductions", "report", "artifacts")
 
 
 class BudgetLeft(Value):
@@ -91,9 +96,9 @@ class Submission:
         return sha.hexdigest()
 
 
-def check_sow(submission: Submission) -> CheckedSow:
+async def check_sow(services: Services, submission: Submission) -> CheckedSow:
     """Return a SoW normalized with its forecast; raise InvalidInputError with all of its problems."""
-    sow = read_sow(submission.body, submission.form)
+    sow, _ = await _read(services, submission)
     kind = task_kind(sow.kind)
     return CheckedSow(sow=sow, forecast=kind.forecast(sow), warnings=kind.warnings(sow))
 
@@ -108,11 +113,24 @@ def existing_root(path: str) -> str:
 
 async def submit(services: Services, submission: Submission) -> tuple[RunView, bool]:
     """Start a run of a SoW; return it and whether it is new."""
-    sow = read_sow(submission.body, submission.form)
+    sow, reading = await _read(services, submission)
     run, new = await services.runs.create(
         sow, root=submission.root, idempotency_key=submission.idempotency_key, body_digest=submission.digest
     )
+    if new and reading is not None:
+        await RunJournal(services.db, run.id).transcript(reading)
     return await _view(services, run), new
+
+
+async def _read(services: Services, submission: Submission) -> tuple[StatementOfWork, Transcript | None]:
+    """Return the SoW, and where it was prose the conversation with the language model that read it."""
+    try:
+        return read_sow(submission.body, submission.form), None
+    except ProseOnlyError:
+        model = llm_settings(services.settings)
+        if model.api_key is None:
+            raise
+        return await read_prose(decode_text(submission.body), model)
 
 
 async def run_view(services: Services, run_id: str) -> RunView:

@@ -5,10 +5,12 @@ import httpx
 from agents.gateway import Gateway
 from agents.provider import llm_settings
 from agents.sandbox.choose import open_tier
-from agents.sandbox.smoke import HelloWorldModel, Smoke, smoke
+from agents.sandbox.smoke import HelloWorldModel, Smoke, SmokeFailedError, smoke
 from app.gateway import serving
 from core.ports import Journal
 from core.settings import Settings
+
+__all__ = ["SmokeFailedError", "sandbox_smoke"]
 
 
 async def sandbox_smoke(settings: Settings, journal: Journal) -> Smoke:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +48,10 @@ class Supervisor:
         """Keep a program running from now on."""
         self._log_dir.mkdir(parents=True, exist_ok=True)
         self._tasks.append(asyncio.create_task(self._keep(program)))
+
+    def look_after(self, keeping: Coroutine[None, None, None]) -> None:
+        """Count on something else that is kept running until it ends with an OperatorError, too."""
+        self._tasks.append(asyncio.create_task(keeping))
 
     async def watch(self) -> None:
         """Wait until a program could not be kept running, and raise its OperatorError."""

@@ -30,6 +30,7 @@ from core.settings import PREFIX, Settings
 
 READY_WITHIN_S = 60.0
 PORTS_TRIED = 50
+RESTARTS = 5
 # What a worker, which runs models and generated code, has no use for.
 WITHHELD = ("DEEPSEEK_API_KEY", "GITHUB_TOKEN", "SEMANTIC_SCHOLAR_KEY", "OPENALEX_KEY", "TOKEN")
 
@@ -117,15 +118,19 @@ async def _machine(settings: Settings, console: Console) -> AsyncIterator[tuple[
     """Start the database and the processes; give the API's address; end all of them."""
     with contextlib.ExitStack() as stack:
         database_url = settings.database_url.get_secret_value() if settings.database_url else None
+        server = None
         if database_url is None:
             console.print("Starting PostgreSQL …")
-            database_url = stack.enter_context(EmbeddedPostgres(settings.state_dir / "postgres")).url
+            server = stack.enter_context(EmbeddedPostgres(settings.state_dir / "postgres"))
+            database_url = server.url
         await migrate(database_url)
         listener = stack.enter_context(_listen(settings, console))
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         url = f"http://{host}:{listener.getsockname()[1]}"
         supervisor = Supervisor(settings.log_dir, lambda text: console.print(styled(text, "yellow")))
         try:
+            if server is not None:
+                supervisor.look_after(_keep(server, console))
             for program in _programs(settings, database_url, listener):
                 supervisor.start(program)
             await _until_ready(url, supervisor)
@@ -135,6 +140,23 @@ async def _machine(settings: Settings, console: Console) -> AsyncIterator[tuple[
             yield url, supervisor
         finally:
             await supervisor.stop()
+
+
+async def _keep(server: EmbeddedPostgres, console: Console) -> None:
+    """Start the database again whenever it dies; raise its OperatorError where that fails time and again."""
+    while True:
+        await asyncio.sleep(0.5)
+        for attempt in range(RESTARTS):
+            if server.alive:
+                break
+            console.print(styled("PostgreSQL ended; starting it again.", "yellow"))
+            try:
+                await asyncio.to_thread(server.start)
+            except OperatorError:
+                # Backends of a killed server hold its shared memory for a moment.
+                if attempt == RESTARTS - 1:
+                    raise
+                await asyncio.sleep(1.0)
 
 
 def _programs(settings: Settings, database_url: str, listener: socket.socket) -> list[Program]:

@@ -67,6 +67,24 @@ def difference_covers(g: Random) -> bool:
     return found.interval.low <= 0.05 <= found.interval.high
 
 
+def small_pair(g: Random, gain: float) -> tuple[list[Stratum], list[Stratum]]:
+    """Draw two candidates on three benchmarks of 24 yes-or-no items: the worked example's screening."""
+    eases = [g.uniform(0.1, 0.8, size=24) for _ in range(3)]
+    return (
+        [stratum(g.random(24) < ease + gain) for ease in eases],
+        [stratum(g.random(24) < ease) for ease in eases],
+    )
+
+
+def small_difference_covers(g: Random) -> bool:
+    found = paired_difference(*small_pair(g, 0.1), resamples=RESAMPLES)
+    return found.interval.low <= 0.1 <= found.interval.high
+
+
+def small_flips_reject_equals(g: Random) -> bool:
+    return paired_difference(*small_pair(g, 0.0), resamples=RESAMPLES).p_value <= 0.05
+
+
 def flips_reject_equals(g: Random) -> bool:
     return paired_difference(*pair(g, 0.0), resamples=RESAMPLES).p_value <= 0.05
 
@@ -83,16 +101,26 @@ def holm_rejects_any_of_ten_equals(g: Random) -> bool:
     return min(holm(p_values)) <= 0.05
 
 
-def ties_separate_equals(g: Random) -> bool:
-    chances = g.uniform(0.1, 0.9, size=ITEMS)
-    table = g.random((8, ITEMS)) < chances
+def groups_of(table: np.ndarray) -> dict[int, int]:
+    """Return the tie group of each row of outcomes (candidates × items)."""
     order = table.mean(axis=1).argsort()[::-1]
-    table = table[order]
+    ranked = table[order]
 
     def p_value(i: int, j: int) -> float:
-        return mcnemar_exact(int((table[i] & ~table[j]).sum()), int((table[j] & ~table[i]).sum()))
+        return mcnemar_exact(int((ranked[i] & ~ranked[j]).sum()), int((ranked[j] & ~ranked[i]).sum()))
 
-    return len(set(tie_groups(len(table), p_value))) > 1
+    return dict(zip(order.tolist(), tie_groups(len(ranked), p_value), strict=True))
+
+
+def ties_separate_equals(g: Random) -> bool:
+    return len(set(groups_of(g.random((8, ITEMS)) < g.uniform(0.1, 0.9, size=ITEMS)).values())) > 1
+
+
+def ties_separate_equals_among_worse(g: Random) -> bool:
+    chances = g.uniform(0.3, 0.9, size=ITEMS)
+    table = np.vstack([g.random((4, ITEMS)) < chances, g.random((4, ITEMS)) < chances - 0.25])
+    groups = groups_of(table)
+    return any(len({groups[i] for i in part}) > 1 for part in (range(4), range(4, 8)))
 
 
 def noise_exceeded(g: Random) -> bool:
@@ -116,14 +144,14 @@ def drops_a_worse(points: int) -> Callable[[Random], bool]:
     return drops
 
 
-def winner_bias(runs: int, *, corrected: bool) -> float:
-    """Return how much too good the best of ten equal candidates looks, in points."""
+def winner_bias(runs: int, *, corrected: bool) -> tuple[float, float]:
+    """Return how much too good the best of ten equal candidates looks, in points, with its standard error."""
     found = []
     for run in range(runs):
         g = np.random.default_rng((17, run))
         result = corrected_winner((g.random((10, ITEMS)) < 0.5).astype(float), resamples=200)
         found.append((result.value if corrected else result.naive) - 0.5)
-    return 100 * float(np.mean(found))
+    return 100 * float(np.mean(found)), 100 * float(np.std(found, ddof=1) / np.sqrt(runs))
 
 
 CASES: tuple[tuple[str, str, Callable[[Random], bool], int], ...] = (
@@ -131,10 +159,23 @@ CASES: tuple[tuple[str, str, Callable[[Random], bool], int], ...] = (
     ("bootstrap interval covers, 164 items of 10 samples", "0.95", bootstrap_covers, 400),
     ("stratified interval covers, two benchmarks weighted 3:1", "0.95", stratified_covers, 300),
     ("paired difference covers a gain of 5 points", "0.95", difference_covers, 400),
+    ("paired difference covers a gain of 10 points, 3 × 24 yes-or-no items", "0.95", small_difference_covers, 800),
     ("sign flips reject equals", "<= 0.05", flips_reject_equals, 400),
+    ("sign flips reject equals, 3 × 24 yes-or-no items", "<= 0.05", small_flips_reject_equals, 800),
     ("exact McNemar rejects equals", "<= 0.05", mcnemar_rejects_equals, 2000),
     ("Holm over ten equals rejects any", "<= 0.05", holm_rejects_any_of_ten_equals, 1000),
-    ("eight equals fall into more than one tie group", "post hoc", ties_separate_equals, 1000),
+    (
+        "eight equals fall into more than one tie group, leaders chosen by looking",
+        "<= 0.05",
+        ties_separate_equals,
+        2000,
+    ),
+    (
+        "two of four equals, beside four others that are worse, are parted",
+        "<= 0.05",
+        ties_separate_equals_among_worse,
+        1000,
+    ),
     ("two runs differ by more than the noise floor", "0.05", noise_exceeded, 2000),
     ("sequential test drops an equal, looked at after every item", "<= 0.05", drops_an_equal, 2000),
     ("sequential test drops one 10 points worse within half the items", "power", drops_a_worse(10), 1000),
@@ -155,10 +196,10 @@ def main() -> None:
         )
         print(f"{rate:7.3f} ± {error:.3f}  (claimed {claimed})  {name}", flush=True)
     for name, corrected in (("naive", False), ("corrected", True)):
-        bias = winner_bias(150 * factor, corrected=corrected)
+        bias, error = winner_bias(400 * factor, corrected=corrected)
         rows.append({"what": f"best of ten equals, {name}, points too good", "claimed": "5.9" if not corrected else "0",
-                     "seen": round(bias, 2), "error": 0.2, "runs": 150 * factor})  # fmt: skip
-        print(f"{bias:7.2f} points too good: best of ten equals, {name}", flush=True)
+                     "seen": round(bias, 2), "error": round(error, 2), "runs": 400 * factor})  # fmt: skip
+        print(f"{bias:7.2f} ± {error:.2f} points too good: best of ten equals, {name}", flush=True)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
     print(json.dumps({"bench": "statistics", "seconds": round(time.monotonic() - started, 1), "rows": len(rows)}))

@@ -2,15 +2,19 @@
 
 The list whose titles name the topic most is in scope, the others are distractors. Two surveys are run, with policies
 alone: in the whole world, and in the world without curated lists and survey papers. Category accuracy is over the
-in-scope works found whose headings name one of the four method families. In the whole world the agent may read these
+in-scope works found whose headings name one of the topic's known categories (for merging the four method families), or
+for a topic without such, one of the categories that the list's own headings make. In the whole world the agent may read
 headings in the curated list, as it would outside; the figures above the last line leave out the works that the list
-shows, and are without any list, by titles alone. The last line is JSON.
+shows, and are without any list, by titles alone. Sentence embeddings are used where the worker's packages are
+installed; `--no-embeddings` leaves them out. The last line is JSON.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
+import os
+import platform
 import resource
 import subprocess
 import sys
@@ -24,19 +28,20 @@ from pathlib import Path
 from agents.decision import PolicyBrain
 from agents.survey.agent import survey
 from agents.survey.desk import Desk
-from agents.survey.merging_taxonomy import MERGING
+from agents.survey.merging_taxonomy import MERGING, applies_to_merging
 from agents.survey.sources.connect import connect
 from agents.survey.sources.disk_cache import DirectoryCache
 from agents.survey.sources.http import Fetcher, RequestBudget
 from agents.survey.sources.settings import SourceSettings
+from agents.survey.taxonomy import SURVEY, extend
 from agents.survey.text import stems
+from app.embedder import EmbedderProcess, can_embed
 from core.types.sow import StatementOfWork
 from core.types.transcript import Transcript
 from core.types.work import Survey, Work
 from tests.fakes.literature_world import World, WorldWork, build_world, normal
 
 SOURCES = ("arxiv", "semantic_scholar", "openalex", "hub", "github")
-FAMILIES = tuple(c.key for c in MERGING.categories)
 MAX_REQUESTS = 6000
 
 
@@ -90,19 +95,24 @@ def settings_for(url: str) -> SourceSettings:
         github_url=f"{url}/github",
         hub_url=f"{url}/hub",
         openalex_key="bench",
-        seconds_between={"back_off": 0.05},
+        seconds_between={},
+        back_off_s=0.05,
         timeout_s=1.5,
     )
 
 
-async def run(topic: str, url: str, verbose: bool) -> Outcome:
+async def run(topic: str, url: str, *, verbose: bool, embeddings: bool) -> Outcome:
     journal = Quiet(verbose)
     sow = StatementOfWork(sow=1, title=topic, kind="command")
     budget = RequestBudget(MAX_REQUESTS)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as directory:
-        async with Fetcher(settings_for(url), DirectoryCache(Path(directory)), budget) as fetcher:
-            found = await survey(sow, connect(SOURCES, fetcher), Desk(PolicyBrain(journal), journal))
+        async with (
+            Fetcher(settings_for(url), DirectoryCache(Path(directory)), budget) as fetcher,
+            EmbedderProcess() as embedder,
+        ):
+            desk = Desk(PolicyBrain(journal), journal, embedder if embeddings else None)
+            found = await survey(sow, connect(SOURCES, fetcher), desk)
     return Outcome(found, Counter(budget.by_source), time.perf_counter() - start)
 
 
@@ -124,6 +134,9 @@ class Judge:
     def __init__(self, world: World, topic: str, surveys: bool) -> None:
         self.truth = {w.uid for w in world.works.values() if w.topic == topic and (surveys or not w.is_survey)}
         self.world = world
+        paths = [path for w in world.works.values() if w.topic == topic for path in w.sections]
+        stated = frozenset(stems(topic.replace("_", " ")))
+        self.taxonomy = MERGING if applies_to_merging((topic.replace("_", " "),)) else extend(None, paths, stated)
         self._ids: dict[str, str] = {}
         for work in world.works.values():
             for identity in (work.arxiv, work.doi, work.s2, work.openalex, normal(work.title)):
@@ -147,11 +160,11 @@ class Judge:
         }
 
     def families(self, work: WorldWork) -> set[str]:
-        named = (MERGING.of_heading(path) for path in work.sections)
-        return {c.key for c in named if c}
+        named = (self.taxonomy.of_heading(path) for path in work.sections)
+        return {c.key for c in named if c} - {SURVEY}
 
     def accuracy(self, survey: Survey, *, unlisted_by: str | None = None) -> float | None:
-        """Return the share of found family works whose first category is one of theirs."""
+        """Return the share of found works of known category whose first category is one of theirs."""
         right = total = 0
         for found in survey.works:
             uid = self.uid(found)
@@ -172,15 +185,18 @@ def main() -> None:
     parser.add_argument("--world", nargs="+", type=Path, required=True, metavar="FILE")
     parser.add_argument("--topic", required=True)
     parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("--no-embeddings", dest="embeddings", action="store_false")
     options = parser.parse_args()
+    how = {"verbose": options.verbose, "embeddings": options.embeddings and can_embed()}
     scope = in_scope_file(options.world, options.topic)
     files = [scope, *(f for f in options.world if f != scope)]
     whole, bare = Judge(build_world(files), scope.stem, True), Judge(build_world(files), scope.stem, False)
-    print(f"in scope: {scope.name} ({len(whole.truth)} works), {len(whole.world.works)} works in the world")
+    print(f"machine: {platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
+    print(f"in scope: {scope.name} ({len(whole.truth)} works), {len(whole.world.works)} works in the world, {how}")
     with serving(files, lists=True) as url:
-        full = asyncio.run(run(options.topic, url, options.verbose))
+        full = asyncio.run(run(options.topic, url, **how))
     with serving(files, lists=False) as url:
-        without = asyncio.run(run(options.topic, url, options.verbose))
+        without = asyncio.run(run(options.topic, url, **how))
     scores, coverage, kept = whole.scores(full.survey), full.survey.coverage, len(full.survey.works)
     interval = (
         [kept / coverage.high, kept / coverage.low] if coverage and coverage.low and coverage.high else [0.0, 1.0]

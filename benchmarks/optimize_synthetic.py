@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cmaes
 import numpy as np
 
-from agents.optimizer.agent import named_best
+from agents.optimizer.finalists import named_best
 from agents.optimizer.optuna_strategy import OptunaStrategy
 from agents.optimizer.optuna_study import OptunaStudy, StudySettings
 from agents.optimizer.racing import ItemPool, Key, RacingRules, race

@@ -5,11 +5,22 @@ from contextlib import asynccontextmanager
 
 import psycopg
 from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 DRIVER = "postgresql+psycopg"
+DATABASE_ERRORS: tuple[type[Exception], ...] = (DBAPIError, psycopg.Error)
+# Shut down, crashed, not up yet (PostgreSQL's Appendix A); class 08 are connections that broke.
+_GONE = {"57P01", "57P02", "57P03"}
+
+
+def database_lost(error: BaseException) -> bool:
+    """Return whether an error says that the server is away or cut the connection: to be tried again."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+        return False
+    return cause.sqlstate is None or cause.sqlstate.startswith("08") or cause.sqlstate in _GONE
 
 
 def driver_url(url: str) -> str:

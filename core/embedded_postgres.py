@@ -99,6 +99,11 @@ class EmbeddedPostgres:
         self._create_database()
         return self.url
 
+    @property
+    def alive(self) -> bool:
+        """Return whether the server that was started still runs."""
+        return self._process is not None and self._process.poll() is None
+
     def stop(self) -> None:
         """Stop the server; clients are disconnected, nothing that was committed is lost."""
         pid = self._pid()

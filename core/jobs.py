@@ -18,8 +18,8 @@ from core.errors import JobFailedError, RunCancelledError
 from core.queue import Queue
 from core.splits import check_split
 from core.tables import jobs, runs
-from core.types.evaluation import EvaluationSummary
-from core.types.job import EmbedTexts, JobKind, JobPayload, JobResult, JobStatus
+from core.types.evaluation import Evaluation, EvaluationSummary
+from core.types.job import JobPayload, JobResult, JobStatus
 from core.types.run import RunStatus
 
 POLL_S = 0.4
@@ -49,7 +49,9 @@ class JobClient:
         and merges it once. Raises as `run` does.
         """
         async with self._db.transaction() as tx:
-            keys = [await self._ask(payload, tx) for payload in payloads]
+            asked = [await self._ask(payload, tx) for payload in payloads]
+            await self._queue.enqueue_jobs([key for key, new in asked if new], tx)
+        keys = [key for key, _ in asked]
         while True:
             rows = await self._states(keys)
             for payload, key in zip(payloads, keys, strict=True):
@@ -61,13 +63,29 @@ class JobClient:
                 return [RESULT.validate_python(r) for r in await self._results(keys)]
             await asyncio.sleep(POLL_S)
 
-    async def _ask(self, payload: JobPayload, tx: AsyncConnection) -> str:
-        """Insert and enqueue the job where it is new, or was cancelled before the run was resumed."""
+    async def finished(self, payloads: Sequence[JobPayload]) -> Sequence[JobResult]:
+        """Return the results of those jobs that are done already; ask for none."""
+        return await self._done([payload.key(self._run_id) for payload in payloads])
+
+    async def evaluations(self, ids: Sequence[str]) -> Sequence[Evaluation]:
+        """Return finished evaluations by their ids."""
+        # An evaluation's id is its job's key, with or without the run's id before it.
+        keys = [i if i.startswith(f"{self._run_id}:") else f"{self._run_id}:{i}" for i in ids]
+        return [r for r in await self._done(keys) if isinstance(r, Evaluation)]
+
+    async def _done(self, keys: Sequence[str]) -> Sequence[JobResult]:
+        query = select(jobs.c.key, jobs.c.result).where(jobs.c.key.in_(keys), jobs.c.status == JobStatus.SUCCEEDED)
+        async with self._db.transaction() as tx:
+            found = {row.key: row.result for row in await tx.execute(query)}
+        return [RESULT.validate_python(found[key]) for key in keys if key in found]
+
+    async def _ask(self, payload: JobPayload, tx: AsyncConnection) -> tuple[str, bool]:
+        """Insert the job; return its key and whether it is to be enqueued: new, or cancelled before a resumption."""
         check_split(payload)
         key = payload.key(self._run_id)
         values = {
             "key": key, "run_id": self._run_id, "kind": payload.kind.value, "status": JobStatus.QUEUED,
-            "candidate_id": None if isinstance(payload, EmbedTexts) else payload.candidate_id,
+            "candidate_id": getattr(payload, "candidate_id", None),
             "payload": payload.model_dump(mode="json"),
         }  # fmt: skip
         made = await tx.execute(insert(jobs).values(values).on_conflict_do_nothing().returning(jobs.c.key))
@@ -78,10 +96,8 @@ class JobClient:
                 .values(status=JobStatus.QUEUED, error=None)
                 .returning(jobs.c.key)
             )
-            if again.one_or_none() is None:
-                return key
-        await self._queue.enqueue_job(key, tx)
-        return key
+            return key, again.one_or_none() is not None
+        return key, True
 
     async def _states(self, keys: Sequence[str]) -> dict[str, RowMapping]:
         query = (
@@ -189,7 +205,7 @@ class JobStore:
 
     async def results(self, run_id: str, candidate_id: str | None = None) -> Sequence[JobResult]:
         """Return the results of finished evaluations of a run, or of one candidate, oldest first."""
-        wanted = [jobs.c.run_id == run_id, jobs.c.status == JobStatus.SUCCEEDED, jobs.c.kind != JobKind.EMBED_TEXTS]
+        wanted = [jobs.c.run_id == run_id, jobs.c.status == JobStatus.SUCCEEDED, jobs.c.candidate_id.is_not(None)]
         if candidate_id is not None:
             wanted.append(jobs.c.candidate_id == candidate_id)
         async with self._db.transaction() as tx:

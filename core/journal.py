@@ -31,21 +31,25 @@ class RunJournal:
         async with self._db.transaction() as tx:
             await tx.execute(insert(events).values(**values, stage=stage.value if stage else None))
 
-    async def transcript(self, transcript: Transcript) -> None:
-        """Record a decision with all that led to it, and its cost."""
+    async def transcript(self, transcript: Transcript) -> int:
+        """Record a decision with all that led to it, and its cost; return its number."""
         usage = transcript.usage
         async with self._db.transaction() as tx:
-            await tx.execute(
-                insert(transcripts).values(
+            made = await tx.execute(
+                insert(transcripts)
+                .values(
                     run_id=self.run_id,
                     agent=transcript.agent,
                     decider=transcript.decider.value,
                     body=transcript.model_dump(mode="json"),
                 )
+                .returning(transcripts.c.id)
             )
+            number = int(made.scalar_one())
         if usage.calls:
             tokens = usage.prompt_tokens + usage.completion_tokens
             await self._runs.spend(self.run_id, Spent(llm_usd=usage.cost_usd, llm_tokens=tokens))
+        return number
 
     async def progress(self, stage: Stage, done: int, total: int, note: str = "") -> None:
         """Record how far a stage is."""
@@ -61,6 +65,16 @@ class JournalReader:
     async def events(self, run_id: str, after: int, limit: int) -> Sequence[Event]:
         """Return events after an id, oldest first."""
         query = select(events).where(events.c.run_id == run_id, events.c.id > after).order_by(events.c.id).limit(limit)
+        async with self._db.transaction() as tx:
+            rows = (await tx.execute(query)).mappings().all()
+        return [Event.model_validate(dict(r)) for r in rows]
+
+    async def sandbox_events(self, run_id: str, sandbox: str, after: int, limit: int) -> Sequence[Event]:
+        """Return what happened in one sandbox after an id, oldest first."""
+        own = events.c.data["sandbox"].astext == sandbox
+        query = (
+            select(events).where(events.c.run_id == run_id, own, events.c.id > after).order_by(events.c.id).limit(limit)
+        )
         async with self._db.transaction() as tx:
             rows = (await tx.execute(query)).mappings().all()
         return [Event.model_validate(dict(r)) for r in rows]

@@ -4,12 +4,14 @@ Per-item scores are used as they are stored (the unbiased pass@1); a benchmark o
 and its interval, and is compared item by item in the same way as the metric's own items allow (`item_scores`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 from core.passk import pass_at_k
 from core.statistics.bootstrap import Difference, paired_difference, score_interval
 from core.statistics.noise import NoiseFloor
+from core.statistics.repeats import repeated_difference, repeated_interval
 from core.statistics.strata import Stratum, weighted_mean
 from core.statistics.ties import tie_groups
 from core.types.candidate import Candidate, Leaderboard, Ranked
@@ -79,20 +81,43 @@ def leaderboard(
 
 
 def _by_score(role: Role, candidates: Sequence[Candidate], evaluations: Sequence[Evaluation]) -> Leaderboard:
-    """Rank by the evaluations' own scores: a command's metric is one number, without items and so without ties."""
-    scores = {e.candidate_id: e for e in evaluations}
-    scored = sorted((c for c in candidates if c.id in scores), key=lambda c: (-scores[c.id].score.value, c.id))
-    values = [scores[c.id].score for c in scored]
-    groups = [1 + len({v.value for v in values if v.value > own.value}) for own in values]
+    """Rank by the evaluations' own scores: a command's metric is one number a seed, without items."""
+    found = {c.id: runs_of(c.id, evaluations) for c in candidates}
+    seeds = max((runs.keys() for runs in found.values()), key=len, default=set[int]())
+    scored = sorted((c for c in candidates if found[c.id].keys() == seeds and seeds), key=lambda c: _order(found, c))
+    compared = [[_parted(found[a.id], found[b.id]) for b in scored] for a in scored]
+    groups = tie_groups(len(scored), lambda i, j: compared[i][j].p_value)
+    metric = next((e.score.metric for e in evaluations), METRIC)
     rows = tuple(
         Ranked(
-            rank=place + 1, tie_group=groups[place], candidate=candidate, score=values[place],
-            evaluation_ids=(scores[candidate.id].id,),
+            rank=place + 1, tie_group=groups[place], candidate=c, score=_repeated(metric, found[c.id]),
+            evaluation_ids=tuple(e.id for e in evaluations if e.candidate_id == c.id),
+            difference=as_score(compared[place][0], f"difference of {metric}") if place else None,
         )
-        for place, candidate in enumerate(scored)
+        for place, c in enumerate(scored)
     )  # fmt: skip
-    metric = values[0].metric if values else METRIC
-    return Leaderboard(role=role.value, metric=metric, rows=rows, note="one number a candidate: no paired test")
+    note = "one number a candidate: no test" if len(seeds) == 1 else ""
+    return Leaderboard(role=role.value, metric=metric, rows=rows, note=note)
+
+
+def runs_of(candidate_id: str, evaluations: Sequence[Evaluation]) -> dict[int, float]:
+    """Return a candidate's numbers by seed, for evaluations without items."""
+    return {e.sampling.seed: e.score.value for e in evaluations if e.candidate_id == candidate_id}
+
+
+def _order(found: Mapping[str, Mapping[int, float]], candidate: Candidate) -> tuple[float, str]:
+    runs = found[candidate.id]
+    return -sum(runs.values()) / len(runs), candidate.id
+
+
+def _repeated(metric: str, runs: Mapping[int, float]) -> Score:
+    return Score(metric=metric, value=sum(runs.values()) / len(runs), interval=repeated_interval(runs), items=len(runs))
+
+
+def _parted(first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
+    """Return a difference; with one number each, different numbers are what there is and take different ranks."""
+    found = repeated_difference(first, second)
+    return replace(found, p_value=float(found.value == 0)) if len(first) == 1 else found
 
 
 def with_noise_floor(board: Leaderboard, floor: NoiseFloor) -> Leaderboard:

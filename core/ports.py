@@ -1,9 +1,11 @@
 """Ports: what the agents need from the outside, as small protocols. Fakes are real implementations of them."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from core.types.base import Value
+from core.types.evaluation import Evaluation
 from core.types.job import JobPayload, JobResult
 from core.types.run import Stage
 from core.types.transcript import Transcript
@@ -56,6 +58,14 @@ class Jobs(Protocol):
         """Do the same for jobs that belong together; results come in the order of the payloads."""
         ...
 
+    async def finished(self, payloads: Sequence[JobPayload]) -> Sequence[JobResult]:
+        """Return the results of those jobs that are done already; ask for none."""
+        ...
+
+    async def evaluations(self, ids: Sequence[str]) -> Sequence[Evaluation]:
+        """Return finished evaluations by their ids."""
+        ...
+
 
 class Journal(Protocol):
     """Where an agent writes what it did, as it does it."""
@@ -64,8 +74,8 @@ class Journal(Protocol):
         """Record that something happened."""
         ...
 
-    async def transcript(self, transcript: Transcript) -> None:
-        """Record a decision with all that led to it."""
+    async def transcript(self, transcript: Transcript) -> int:
+        """Record a decision with all that led to it and return its number."""
         ...
 
     async def progress(self, stage: Stage, done: int, total: int, note: str = "") -> None:
@@ -92,8 +102,20 @@ class Artifacts(Protocol):
         """Store a file under a name in a run and return its digest (SHA-256, hex)."""
         ...
 
+    async def put_file(self, run_id: str, name: str, path: Path, media_type: str) -> str:
+        """Move a file into the store under a name in a run and return its digest."""
+        ...
+
+    def path_of(self, digest: str) -> Path:
+        """Return where the bytes with a digest are on this machine."""
+        ...
+
     async def get(self, run_id: str, name: str) -> bytes:
         """Return a file's bytes; raise NotFoundError when there is none."""
+        ...
+
+    async def name(self, run_id: str, name: str, digest: str, media_type: str) -> None:
+        """Give a file that a worker put into the store a name in a run."""
         ...
 
 

@@ -51,6 +51,13 @@ class RunRecords:
         async with self._db.transaction() as tx:
             await tx.execute(statement.on_conflict_do_update(index_elements=["run_id", "name"], set_={"body": body}))
 
+    async def every[D: BaseModel](self, run_id: str, prefix: str, kind: type[D]) -> Sequence[D]:
+        """Return the documents whose names start with a prefix, by name."""
+        wanted = documents.c.name.startswith(prefix, autoescape=True)
+        query = select(documents.c.body).where(documents.c.run_id == run_id, wanted).order_by(documents.c.name)
+        async with self._db.transaction() as tx:
+            return [kind.model_validate(body) for body in (await tx.execute(query)).scalars()]
+
     async def get[D: BaseModel](self, run_id: str, name: str, kind: type[D]) -> D:
         """Return a document; raise NotFoundError when the run has not made it yet."""
         query = select(documents.c.body).where(documents.c.run_id == run_id, documents.c.name == name)

@@ -126,6 +126,12 @@ class RunStore:
             started_at=func.coalesce(runs.c.started_at, func.clock_timestamp()), error=None,
         )  # fmt: skip
 
+    async def put_back(self, run_id: str) -> None:
+        """Give back a run whose executor is stopped on purpose; the attempt does not count."""
+        await self._change(
+            run_id, runs.c.status == RunStatus.RUNNING, status=RunStatus.QUEUED, attempt=runs.c.attempt - 1
+        )
+
     async def attempts(self, run_id: str) -> int:
         """Return how many times executors took the run up."""
         return int((await self._row(run_id))["attempt"])

@@ -68,9 +68,15 @@ class Settings(BaseSettings):
         "https://huggingface.co", validation_alias=_named("HF_ENDPOINT"), description="model hub (HF_ENDPOINT)"
     )
     hub_token: SecretStr | None = Field(None, validation_alias=_named("HF_TOKEN"), description="model hub token")
+    publish_to: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="hub user or organization that confirmed models are"
+        " uploaded to, privately, after approval at the gate before_publishing; unset: no upload",
+    )  # fmt: skip
 
+    data_dir: Path | None = Field(None, description="folder of benchmark files, looked through before the hub")
     grader_tier: str = Field("bubblewrap", pattern="^(bubblewrap|container|subprocess)$", description="grading sandbox")
     sandbox_tier: str = Field("auto", pattern="^(auto|docker|bubblewrap)$", description="sandbox of reproductions")
+    sandbox_slots: int = Field(0, ge=0, description="reproductions at a time; 0: by CPUs and memory of this machine")
     engine: str = Field("transformers", pattern="^(transformers|vllm)$", description="generation engine of workers")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int = Field(0, ge=0, description="CPU threads of a worker; 0: all cores")

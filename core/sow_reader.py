@@ -1,7 +1,7 @@
 """Read a Statement of Work from YAML, JSON, or Markdown with YAML front matter, and say all that is wrong at once.
 
 What is read is hostile until it is validated (core/plain_data.py). A SoW in prose alone needs a language model to be
-read into fields; none is asked here.
+read into fields (agents/intake.py); none is asked here.
 """
 
 import re
@@ -47,22 +47,26 @@ def format_of_suffix(suffix: str) -> SowFormat:
     return found
 
 
-def read_sow(data: bytes, form: SowFormat) -> StatementOfWork:
-    """Return the SoW that a document holds; raise InvalidInputError with every problem of every field."""
+def read_sow(data: bytes, form: SowFormat, *, survey_only: bool = False) -> StatementOfWork:
+    """Return the SoW that a document holds; raise InvalidInputError with every problem of every field.
+
+    With `survey_only`, what the kind of task needs beyond its literature (models, benchmarks) may be missing.
+    """
     fields = _fields(decode_text(data), form)
     if not isinstance(fields, Mapping):
         raise InvalidInputError(f"The SoW is a {type(fields).__name__}, not a mapping of fields.", fix="See examples/.")
-    return validate_sow(fields)
+    return validate_sow(fields, survey_only=survey_only)
 
 
-def validate_sow(fields: Mapping[str, Any]) -> StatementOfWork:
+def validate_sow(fields: Mapping[str, Any], *, survey_only: bool = False) -> StatementOfWork:
     """Return the SoW of plain fields; raise InvalidInputError with every problem of every field."""
     try:
         sow = StatementOfWork.model_validate(fields)
     except ValidationError as error:
         problems = field_problems(error)
-        raise _invalid((*problems, *_further_problems(fields, problems))) from error
-    missing = task_kind(sow.kind).problems(sow)
+        further = () if survey_only else _further_problems(fields, problems)
+        raise _invalid((*problems, *further)) from error
+    missing = () if survey_only else task_kind(sow.kind).problems(sow)
     if missing:
         raise _invalid(missing)
     return sow

@@ -102,13 +102,20 @@ class MergeKind:
             trials = min(trials, sow.budget.trials)
         finalists = sow.optimization.finalists + 1
         times = {
-            Role.SCREEN: 1 + experts + methods + sow.experiments.noise_seeds,
+            Role.SCREEN: 1 + experts + methods,
             Role.SHOW: 1 + finalists,
             Role.SEARCH: trials,
             Role.CONFIRM: 1 + finalists,
         }
         notes = (f"'all' is {methods} methods here; those that learn or search take longer than a merge.",)
-        return forecast_slices([_slice(b, times[b.role]) for b in sow.benchmarks], notes if listed == "all" else ())
+        slices = [_slice(b, times[b.role] + _repeats(sow, b)) for b in sow.benchmarks]
+        return forecast_slices(slices, notes if listed == "all" else ())
+
+
+def _repeats(sow: StatementOfWork, benchmark: Benchmark) -> int:
+    """Return how often a slice is repeated for the noise floor: greedy decoding has none."""
+    sampled = benchmark.role is Role.SCREEN and benchmark.sampling.temperature > 0
+    return sow.experiments.noise_seeds if sampled else 0
 
 
 def _slice(benchmark: Benchmark, times: int) -> Slice:

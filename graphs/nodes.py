@@ -8,14 +8,19 @@ from langgraph.types import Command, Send, interrupt
 from agents.context import RunContext
 from agents.experiment.agent import evaluate_candidate, plan_experiments, rank_candidates
 from agents.experiment.beside import show_beside
+from agents.experiment.reproductions import reproduce_candidate
 from agents.optimizer.agent import optimize_leader
 from agents.optimizer.confirm import confirm_finalists
 from agents.report.agent import write_report
+from agents.report.publish import publish_result
 from agents.survey.stage import survey_task
 from core.errors import RunCancelledError
+from core.types.candidate import CandidateKind
 from core.types.run import Stage
 from core.types.sow import Gate
 from graphs.state import CandidateState, RunState
+
+REPRODUCTION = CandidateKind.REPRODUCTION
 
 
 async def intake(_: RunState, runtime: Runtime[RunContext]) -> Command[Literal["survey"]]:
@@ -42,20 +47,31 @@ def approve_survey(_: RunState, runtime: Runtime[RunContext]) -> Command[Literal
 
 async def experiment(_: RunState, runtime: Runtime[RunContext]) -> Command[Literal["approve_experiments"]]:
     """Decide what is tried: baselines, and every work's method that applies."""
-    candidates = await plan_experiments(runtime.context)
-    return Command(update={"candidates": [c.id for c in candidates]}, goto="approve_experiments")
+    planned = await plan_experiments(runtime.context)
+    offered = {kind: [c.id for c in planned if (c.kind is REPRODUCTION) is kind] for kind in (False, True)}
+    update = {"candidates": offered[False], "reproductions": offered[True]}
+    return Command(update=update, goto="approve_experiments")
 
 
-def approve_experiments(state: RunState, runtime: Runtime[RunContext]) -> Command[Literal["evaluate", "rank"]]:
-    """Ask a person before compute is spent, where the SoW wants it; then evaluate all candidates side by side."""
+def approve_experiments(
+    state: RunState, runtime: Runtime[RunContext]
+) -> Command[Literal["evaluate", "reproduce", "rank"]]:
+    """Ask a person before compute is spent, where the SoW wants it; then try everything side by side."""
     _ask(runtime.context, Gate.BEFORE_EXPERIMENTS)
     branches = [Send("evaluate", CandidateState(candidate=c)) for c in state["candidates"]]
+    branches += [Send("reproduce", CandidateState(candidate=c)) for c in state.get("reproductions", [])]
     return Command(goto=branches or "rank")
 
 
 async def evaluate(state: CandidateState, runtime: Runtime[RunContext]) -> dict[str, list[str]]:
     """Evaluate one candidate on the screening slices; one that can't be evaluated is recorded and left out."""
     done = await evaluate_candidate(runtime.context, state["candidate"])
+    return {"evaluated": [state["candidate"]] if done else []}
+
+
+async def reproduce(state: CandidateState, runtime: Runtime[RunContext]) -> dict[str, list[str]]:
+    """Reproduce one work in a sandbox and evaluate what is handed in; whatever happens, the work keeps its row."""
+    done = await reproduce_candidate(runtime.context, state["candidate"])
     return {"evaluated": [state["candidate"]] if done else []}
 
 
@@ -78,9 +94,15 @@ async def confirm(state: RunState, runtime: Runtime[RunContext]) -> Command[Lite
     return Command(update={"confirmed": confirmed}, goto="approve_publishing")
 
 
-def approve_publishing(_: RunState, runtime: Runtime[RunContext]) -> Command[Literal["report"]]:
+def approve_publishing(_: RunState, runtime: Runtime[RunContext]) -> Command[Literal["publish"]]:
     """Ask a person before the result is made ready to publish, where the SoW wants it."""
     _ask(runtime.context, Gate.BEFORE_PUBLISHING)
+    return Command(goto="publish")
+
+
+async def publish(_: RunState, runtime: Runtime[RunContext]) -> Command[Literal["report"]]:
+    """Export the winner where confirmation showed an improvement; upload it where that is set up."""
+    await publish_result(runtime.context)
     return Command(goto="report")
 
 

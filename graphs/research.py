@@ -17,10 +17,12 @@ STAGE_OF_NODE = {
     "experiment": Stage.EXPERIMENT,
     "approve_experiments": Stage.EXPERIMENT,
     "evaluate": Stage.EXPERIMENT,
+    "reproduce": Stage.EXPERIMENT,
     "rank": Stage.EXPERIMENT,
     "optimize": Stage.OPTIMIZE,
     "confirm": Stage.CONFIRM,
     "approve_publishing": Stage.CONFIRM,
+    "publish": Stage.REPORT,
     "report": Stage.REPORT,
 }
 
@@ -32,6 +34,7 @@ def research_graph() -> StateGraph[RunState, RunContext, RunState, RunState]:
         graph.add_node(name, getattr(nodes, name))
     graph.add_edge(START, "intake")
     graph.add_edge("evaluate", "rank")
+    graph.add_edge("reproduce", "rank")
     graph.add_edge("report", END)
     return graph
 

@@ -8,6 +8,7 @@ class RunState(TypedDict, total=False):
     """The checkpointed state. Lists with `add` are filled by nodes that run side by side."""
 
     candidates: list[str]
+    reproductions: list[str]
     evaluated: Annotated[list[str], operator.add]
     leader: str
     finalists: list[str]

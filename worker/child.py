@@ -95,12 +95,16 @@ class Child:
         self._context = multiprocessing.get_context("spawn")
         self._process: Any = None
         self._pipe: Connection | None = None
+        self._busy = False
 
     def send(self, payload: JobPayload) -> None:
-        """Hand over a job."""
+        """Hand over a job; one whose answer nobody waited for is stopped, so that it can't pass for this one's."""
+        if self._busy:
+            self.kill()
         if self._process is None or not self._process.is_alive():
             self._start()
         assert self._pipe is not None
+        self._busy = True
         self._pipe.send(payload)
 
     def _start(self) -> None:
@@ -113,9 +117,11 @@ class Child:
         """Return what the child says within some seconds, or None; raise EOFError when it has died."""
         assert self._pipe is not None
         try:
-            return self._pipe.recv() if self._pipe.poll(timeout_s) else None
+            answer: Answer | None = self._pipe.recv() if self._pipe.poll(timeout_s) else None
         except ConnectionResetError as error:
             raise EOFError from error
+        self._busy = answer is None or isinstance(answer, Progress)
+        return answer
 
     def how_it_died(self) -> str:
         """Return the exit of a dead child in words."""
@@ -137,4 +143,4 @@ class Child:
             except ProcessLookupError:
                 self._process.kill()
         self._process.join(timeout=10)
-        self._process = None
+        self._process, self._busy = None, False

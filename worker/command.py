@@ -1,7 +1,9 @@
 """Score a candidate's directory with the SoW's own command, in a sandbox (task kind `command`).
 
 The command runs in the SoW's folder, read-only, with the candidate read-only at $CANDIDATE: no network, own namespaces,
-a private /tmp, none of the service's environment, limits of time and memory. Its last line of output is a JSON object
+a private /tmp, none of the service's environment, limits of time and memory. $ROLE says what the number decides
+(`screen`, `search` or `confirm`: a command that has held-out data uses it for `confirm`), $SEED changes with every
+confirming run, $PARAMETERS is a JSON object of what is searched. Its last line of output is a JSON object
 that holds the metric. It does not protect from a hole in the kernel. Memory is limited per process.
 """
 
@@ -40,16 +42,16 @@ def evaluate_command(payload: CommandEvaluate) -> Evaluation:
     name, sign = (spec.metric, 1.0) if spec.direction == "maximize" else (f"neg_{spec.metric}", -1.0)
     score = Score(metric=name, value=sign * value, items=0)
     return Evaluation(
-        id=payload.digest, candidate_id=payload.candidate_id, benchmark="command", protocol="command", role="screen",
-        sampling=Sampling(), outcomes=(), score=score, cost=EvaluationCost(grade_s=time.perf_counter() - started),
-        grader="bubblewrap", engine=" ".join(spec.command),
+        id=payload.digest, candidate_id=payload.candidate_id, benchmark="command", protocol="command",
+        role=payload.role, sampling=Sampling(seed=payload.seed), outcomes=(), score=score,
+        cost=EvaluationCost(grade_s=time.perf_counter() - started), grader="bubblewrap", engine=" ".join(spec.command),
     )  # fmt: skip
 
 
 def _run(payload: CommandEvaluate, root: Path, candidate: Path) -> str:
     spec = payload.evaluation
     process = subprocess.Popen(
-        [*_sandbox(root, candidate), *spec.command],
+        [*_sandbox(root, candidate), *_told(payload), "--", *spec.command],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, errors="replace",
         start_new_session=True, env={},  # bubblewrap itself is process 1 of the sandbox: its environment can be read
     )  # fmt: skip
@@ -74,8 +76,16 @@ def _sandbox(root: Path, candidate: Path) -> list[str]:
         "--setenv", "PATH", "/usr/local/bin:/usr/bin:/bin", "--setenv", "HOME", SCRATCH, "--setenv", "LANG", "C.UTF-8",
         *system, "--proc", "/proc", "--dev", "/dev", "--tmpfs", SCRATCH,
         "--ro-bind", str(root), "/task", "--ro-bind", str(candidate), "/candidate",
-        "--setenv", "CANDIDATE", "/candidate", "--chdir", "/task", "--",
+        "--setenv", "CANDIDATE", "/candidate", "--chdir", "/task",
     ]  # fmt: skip
+
+
+def _told(payload: CommandEvaluate) -> list[str]:
+    """Return what the command is told through its environment."""
+    told = {
+        "ROLE": payload.role, "SEED": str(payload.seed), "PARAMETERS": json.dumps(payload.parameters, sort_keys=True),
+    }  # fmt: skip
+    return [part for name, value in told.items() for part in ("--setenv", name, value)]
 
 
 def _metric(output: str, name: str) -> float:

@@ -1,6 +1,12 @@
-"""Sentence embeddings with MiniLM, from the package that carries it: works without a network."""
+"""Sentence embeddings with MiniLM, from the package that carries it: works without a network.
+
+As a program it reads a JSON list of texts a line and answers with a line of vectors, until its input ends.
+"""
 
 import importlib.util
+import json
+import os
+import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -27,3 +33,18 @@ def embed(texts: Sequence[str]) -> tuple[tuple[float, ...], ...]:
         return ()
     vectors = _model().encode(list(texts), normalize_embeddings=True, show_progress_bar=False, batch_size=64)
     return tuple(tuple(float(x) for x in v) for v in vectors)
+
+
+def main() -> None:
+    """Answer lines of texts with lines of vectors."""
+    # What libraries print would garble the answers: it goes to stderr.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    with answers:
+        for line in sys.stdin:
+            answers.write(json.dumps(embed(json.loads(line))) + "\n")
+            answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,102 +1,63 @@
-"""`research-agent evaluate`: score a model, or completions made elsewhere, on a benchmark; works alone.
+"""`research-agent evaluate`: score a model, or completions made elsewhere, on a benchmark; works alone."""
 
-Writes into `--output`: code_eval.json (the bigcode harness's form), evaluation.json (everything we know: verdict,
-completion and detail of each sample, intervals, cost), generations.json (bigcode's layout) and verdicts.jsonl.
-"""
-
-import hashlib
+import importlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from core.errors import CallerError, InvalidInputError, ResearchAgentError
-from core.passk import score
 from core.settings import Settings
-from core.types.evaluation import Evaluation, ItemOutcome, Sampling, Score
-from core.types.sow import ModelRef
-from worker import generations
-from worker.benchmark import Hub, load_items
-from worker.evaluate import OpenGrader, Plan, evaluate
+from core.types.evaluation import Sampling, Score
+from worker.benchmark import KNOWN, Hub
+from worker.benchmark_files import Found, Wanted, find_items
 from worker.evaluate import Progress as Done
+from worker.evaluate import Report
+from worker.evaluation_files import Asked, prepare_folder
 from worker.generate.port import EngineOptions
-from worker.generate.registry import load_engine
-from worker.grade.pool import Graded, GradePool
 from worker.grade.problems import CodeProblem
-from worker.grade.reference import Mode
+from worker.grade_file import grade_file
 from worker.items import Slice
-from worker.models import ModelFiles
-from worker.protocols.base import CodeProtocol, EvaluationProtocol
+from worker.protocols.base import EvaluationProtocol
 from worker.protocols.code import END_OF_TURN
 from worker.protocols.item import Item
 from worker.protocols.registry import find_protocol
 
 EXIT_CALLER, EXIT_OPERATOR = 2, 3
-_KS = (1, 10, 100)
+HELP = """Score a model, or completions made elsewhere, on a benchmark.
+
+\b
+A model:        research-agent evaluate --model DIR --benchmark humanevalplus --protocol bigcode
+Made elsewhere: research-agent evaluate --generations samples.jsonl --benchmark humanevalplus --protocol evalplus
+No hub here:    add --data FOLDER (or set RESEARCH_AGENT_DATA_DIR), where the benchmarks' files lie under their makers'
+                names: HumanEvalPlus.jsonl.gz (evalplus), HumanEvalPlus-OriginFmt.jsonl.gz (bigcode), MbppPlus.jsonl.gz,
+                gsm8k-test.jsonl.gz, HumanEval.jsonl.gz; or give one of them as --benchmark FILE. Gzipped or not.
+
+\b
+--generations takes EvalPlus's samples.jsonl (task_id with completion or solution) and the bigcode harness's list of
+lists of programs; gzipped or not.
+
+\b
+The folder of --output then holds: code_eval.json (the bigcode harness's form), evaluation.json (intervals, every sample
+with its verdict and first failing input, cost), verdicts.jsonl (one line a sample: the line's own fields, index,
+verdict, detail) and, for a model, generations.json (the bigcode harness's layout).
+
+Exit codes: 0 done, 2 the request is not valid, 3 this machine or its configuration lacks something.
+"""
 _console = Console(stderr=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the command line asks for."""
-
-    benchmark: str
-    items: tuple[Item, ...]
-    protocol: EvaluationProtocol
-    sampling: Sampling
-    output: Path
-
-
-def grader(settings: Settings) -> OpenGrader:
-    """Return how to open a grading pool on this machine."""
-
-    def open_pool(problems: Sequence[CodeProblem], mode: Mode) -> AbstractContextManager[GradePool]:
-        return GradePool(problems, mode, settings.grader_tier)  # type: ignore[arg-type]
-
-    return open_pool
-
-
-def scores(outcomes: Sequence[ItemOutcome], metric: str) -> list[Score]:
-    """Return every score that the outcomes allow: pass@1, 10, 100 for code, else the metric."""
-    if not metric.startswith("pass@"):
-        return [score(outcomes, metric)]
-    most = min(len(outcome.samples) for outcome in outcomes)
-    return [score(outcomes, f"pass@{k}") for k in _KS if k <= most]
-
-
-def code_eval(asked: Asked, found: Sequence[Score], config: dict[str, Any]) -> dict[str, Any]:
-    """Return the metrics in the form of the harness's code_eval.json."""
-    sampling = asked.sampling
-    return {
-        asked.benchmark: {one.metric: one.value for one in found},
-        "config": {
-            "tasks": asked.benchmark,
-            "protocol": asked.protocol.id,
-            "do_sample": sampling.temperature > 0,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": 0,
-            "n_samples": sampling.n_samples,
-            "max_length_generation": sampling.max_length,
-            "max_new_tokens": sampling.max_new_tokens,
-            "seed": sampling.seed,
-            "limit": len(asked.items),
-            **config,
-        },
-    }
-
-
 @contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[Done], None]]:
+def _bar(what: str, total: int) -> Iterator[Report]:
     """Show a progress bar on the terminal; give what reports to it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=_console) as progress:
         task = progress.add_task(what, total=total)
 
@@ -107,94 +68,65 @@ def _bar(what: str, total: int) -> Iterator[Callable[[Done], None]]:
         yield show
 
 
-def evaluate_model(asked: Asked, model: str, settings: Settings, options: EngineOptions) -> list[Score]:
-    """Generate, grade and write; return the scores."""
-    path = ModelFiles(settings).checkpoint(ModelRef(name="model", model=model, revision=options.revision))
-    engine = load_engine(settings.engine, path, options)
-    plan = Plan(asked.protocol, asked.items, asked.sampling)
-    with _bar(asked.benchmark, len(asked.items) * asked.sampling.n_samples) as show:
-        outcomes, cost = evaluate(engine, plan, grader(settings), show)
-    described = dict(engine.describe())
-    engine.close()
-    found = scores(outcomes, asked.protocol.metric)
-    key = json.dumps([model, asked.benchmark, asked.protocol.id, asked.sampling.model_dump()], sort_keys=True)
-    evaluation = Evaluation(
-        id=hashlib.sha256(key.encode()).hexdigest()[:24],
-        candidate_id=model,
-        benchmark=asked.benchmark,
-        protocol=asked.protocol.id,
-        role="show",
-        sampling=asked.sampling,
-        outcomes=outcomes,
-        score=found[0],
-        cost=cost,
-        grader=settings.grader_tier,
-        engine=json.dumps(described),
-    )
-    turns = sum(END_OF_TURN in sample.completion for outcome in outcomes for sample in outcome.samples)
-    config = {"model": model, "precision": described.get("dtype", ""), "engine": described.get("engine", "")}
-    _write(asked.output / "code_eval.json", code_eval(asked, found, config))
-    rich = {"scores": [one.model_dump() for one in found], "end_of_turn_samples": turns}
-    _write(asked.output / "evaluation.json", rich | {"evaluation": evaluation.model_dump(mode="json")})
-    if isinstance(asked.protocol, CodeProtocol):
-        lists = generations.bigcode_lists(asked.items, outcomes, asked.protocol)
-        _write(asked.output / "generations.json", lists)
-    _write_lines(asked.output / "verdicts.jsonl", outcomes)
-    if turns:
-        _console.print(f"{turns} samples hold a literal {END_OF_TURN}, which makes them syntax errors.")
-    return found
-
-
-def grade_file(asked: Asked, path: Path, settings: Settings) -> list[Score]:
-    """Grade completions made elsewhere and write; return the scores."""
-    if not isinstance(asked.protocol, CodeProtocol):
-        raise InvalidInputError(f"Protocol {asked.protocol.id!r} does not grade programs.")
-    submitted = generations.read_generations(path, asked.items)
-    named = {one.task_id for one in submitted}
-    problems = generations.problems_of(item for item in asked.items if item.item_id in named)
-    graded: list[Graded] = []
-    with _bar(path.name, len(submitted)) as show, grader(settings)(problems, asked.protocol.mode) as pool:
-        for one in pool.grade(generations.samples_of(submitted)):
-            graded.append(one)
-            passed = sum(g.verdict == "passed" for g in graded)
-            show(Done(len(submitted), len(graded), passed, len(submitted)))
-    outcomes = generations.outcomes_of(submitted, graded)
-    found = scores(outcomes, asked.protocol.metric)
-    generations.write_verdicts(asked.output / "verdicts.jsonl", submitted, graded)
-    _write(asked.output / "code_eval.json", code_eval(asked, found, {"generations": path.name}))
-    return found
-
-
-def _write(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _write_lines(path: Path, outcomes: Sequence[ItemOutcome]) -> None:
-    index = 0
-    with path.open("w", encoding="utf-8") as file:
-        for outcome in outcomes:
-            for sample in outcome.samples:
-                row = {"task_id": outcome.item_id, "index": index, "verdict": sample.verdict.value}
-                file.write(json.dumps({**row, "detail": sample.detail, "completion": sample.completion}) + "\n")
-                index += 1
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise InvalidInputError(f"A setting is not valid: {_what(error)}.") from error
 
 
 def _sampling(protocol: EvaluationProtocol, overrides: dict[str, Any]) -> Sampling:
     given = {name: value for name, value in overrides.items() if value is not None}
     if "max_new_tokens" in given and "max_length" not in given:
         given["max_length"] = None
-    return protocol.sampling.evolve(**given)
+    try:
+        return protocol.sampling.evolve(**given)
+    except ValidationError as error:
+        raise InvalidInputError(f"The sampling is not valid: {_what(error)}.") from error
+
+
+def _what(error: ValidationError) -> str:
+    """Say what is wrong, without values: they may be secrets."""
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+
+
+def _ks(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise InvalidInputError(f"{text!r} are not numbers of samples.", fix="Give --pass-at such as 1,5,10.")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def _refuse_misfit(protocol: EvaluationProtocol, item: Item, n_samples: int, ks: Sequence[int]) -> None:
+    """Say what can't work before a model is loaded."""
+    protocol.check(item)
+    if ks and not protocol.metric.startswith("pass@"):
+        raise InvalidInputError(f"Protocol {protocol.id!r} has no pass@k.")
+    if ks and max(ks) > n_samples:
+        raise InvalidInputError(
+            f"pass@{max(ks)} needs at least {max(ks)} samples a problem; there are {n_samples}.",
+            fix="Ask for more by --n-samples.",
+        )
 
 
 def command(  # noqa: PLR0913, PLR0917
-    benchmark: Annotated[str, typer.Option(help="humanevalplus, mbppplus, gsm8k, humaneval, a hub id or a file")],
-    protocol: Annotated[str, typer.Option(help="bigcode, evalplus, exact_match or constraint_match")] = "bigcode",
+    benchmark: Annotated[str, typer.Option(help=f"{', '.join(KNOWN)}, a hub id or a file")],
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="bigcode, evalplus, exact_match or constraint_match; default: the benchmark's own"),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="checkpoint directory, hub id or package:NAME")] = None,
     generations_file: Annotated[Path | None, typer.Option("--generations", help="grade this file instead")] = None,
-    output: Annotated[Path, typer.Option(help="directory for the results")] = Path("evaluation"),
+    output: Annotated[Path, typer.Option(help="folder for the results")] = Path("evaluation"),
+    data: Annotated[
+        Path | None, typer.Option(help="folder of benchmark files, or one file, used before the hub")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="split, or a range of it such as [0:82]")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="take only the first items")] = None,
     n_samples: Annotated[int | None, typer.Option(min=1)] = None,
+    pass_at: Annotated[
+        str, typer.Option(help="k of each pass@k, such as 1,5,10; default: 1, 10, 100 as samples allow")
+    ] = "",
     temperature: Annotated[float | None, typer.Option(min=0.0)] = None,
     top_p: Annotated[float | None, typer.Option()] = None,
     max_length: Annotated[int | None, typer.Option(min=1, help="prompt and completion tokens")] = None,
@@ -207,26 +139,53 @@ def command(  # noqa: PLR0913, PLR0917
     as_json: Annotated[bool, typer.Option("--json", help="print the scores as JSON")] = False,
 ) -> None:
     """Score a model, or completions made elsewhere, on a benchmark."""
-    settings = Settings()
+    settings = _settings()
     if (model is None) == (generations_file is None):
         raise InvalidInputError("Give either --model or --generations.")
-    chosen = find_protocol(protocol)
+    if protocol is not None:
+        find_protocol(protocol)
     token = settings.hub_token.get_secret_value() if settings.hub_token else None
-    items = load_items(benchmark, Slice(split, limit), Hub(settings.hub_url, token))
+    wanted = Wanted(benchmark, protocol, Slice(split, limit), data or settings.data_dir)
+    found = find_items(wanted, Hub(settings.hub_url, token))
+    chosen = find_protocol(found.protocol)
     draws = {"n_samples": n_samples, "temperature": temperature, "top_p": top_p, "seed": seed}
     sampling = _sampling(chosen, {**draws, "max_length": max_length, "max_new_tokens": max_new_tokens})
+    ks = _ks(pass_at)
+    _refuse_misfit(chosen, found.items[0], sampling.n_samples if model else 10**9, ks)
     name = Path(benchmark).name.split(".")[0]
-    asked = Asked(name, items, chosen, sampling, output)
-    output.mkdir(parents=True, exist_ok=True)
+    asked = Asked(name, found.items, chosen, sampling, output, ks, found.source)
+    prepare_folder(output)
+    _say(found, benchmark)
     if generations_file is not None:
-        found = grade_file(asked, generations_file, settings)
+        scores, turns = grade_file(asked, generations_file, settings, _bar)
     else:
         device = None if settings.device == "auto" else settings.device
-        found = evaluate_model(asked, str(model), settings, EngineOptions(device, dtype, rows))
-    _print(found, as_json=as_json)
+        heavy = importlib.import_module("worker.evaluate_model")  # torch takes seconds, which grading does not need
+        scores, turns = heavy.evaluate_model(asked, str(model), settings, EngineOptions(device, dtype, rows), _bar)
+    if turns:
+        _console.print(f"{turns} samples hold a literal {END_OF_TURN}, which makes them syntax errors.")
+    _print(scores, len(found.items), as_json=as_json)
 
 
-def _print(found: Sequence[Score], *, as_json: bool) -> None:
+def _say(found: Found, benchmark: str) -> None:
+    where = "" if found.source == benchmark else f", from {found.source}"
+    _console.print(
+        f"{benchmark}: {len(found.items)} items{where}, protocol {found.protocol}", markup=False, highlight=False
+    )
+    task = found.items[0].task
+    if found.protocol == "bigcode" and isinstance(task, CodeProblem) and task.plus_input:
+        _console.print(
+            "This file's tests are the base tests alone. Its further inputs count under --protocol evalplus;"
+            " for bigcode they are in HumanEvalPlus-OriginFmt.jsonl.gz.",
+            style="yellow",
+        )
+
+
+def _print(found: Sequence[Score], items: int, *, as_json: bool) -> None:
+    if found[0].items < items:
+        _console.print(
+            f"Only {found[0].items} of the {items} items have samples; the scores are of these.", style="yellow"
+        )
     if as_json:
         sys.stdout.write(json.dumps([one.model_dump() for one in found]) + "\n")
         return
@@ -237,10 +196,10 @@ def _print(found: Sequence[Score], *, as_json: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return 0, 2 (the request is wrong) or 3 (this machine lacks something)."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command("evaluate")(command)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command("evaluate", help=HELP)(command)
     try:
-        app(args=arguments, standalone_mode=False)
+        app(args=arguments, standalone_mode=False, prog_name="research-agent evaluate")
     except ResearchAgentError as error:
         _console.print(str(error), style="red", markup=False)
         return EXIT_CALLER if isinstance(error, CallerError) else EXIT_OPERATOR

@@ -3,7 +3,6 @@
 Reads JSON only; programs are never run here.
 """
 
-import gzip
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from core.errors import InvalidInputError
 from core.types.evaluation import ItemOutcome, SampleOutcome
 from worker.grade.pool import Graded, Sample
 from worker.grade.problems import CodeProblem
-from worker.items import read_jsonl
+from worker.items import read_jsonl, read_text
 from worker.protocols.base import CodeProtocol, code_problem
 from worker.protocols.item import Item
 
@@ -29,15 +28,20 @@ class Submitted:
 
 
 def read_generations(path: Path, items: Sequence[Item]) -> list[Submitted]:
-    """Read EvalPlus's samples (`.jsonl`, `.jsonl.gz`: task_id with completion or solution) or bigcode's list of lists.
+    """Read EvalPlus's samples (lines with a task_id and a completion or a solution) or bigcode's list of lists.
+
+    Which one it is, and whether it is gzipped, is told by what the file holds, not by its name.
 
     Raises:
         InvalidInputError: another form, or a sample of an item that is not in the benchmark.
     """
     if not path.is_file():
         raise InvalidInputError(f"There is no file {path}.")
-    name = path.name.removesuffix(".gz")
-    return _from_lines(path, items) if name.endswith(".jsonl") else _from_lists(path, items)
+    text = read_text(path)
+    submitted = _from_lists(path, text, items) if text.lstrip().startswith("[") else _from_lines(path, items)
+    if not submitted:
+        raise InvalidInputError(f"{path.name} holds no samples.")
+    return submitted
 
 
 def _from_lines(path: Path, items: Sequence[Item]) -> list[Submitted]:
@@ -45,24 +49,25 @@ def _from_lines(path: Path, items: Sequence[Item]) -> list[Submitted]:
     found = []
     for number, row in enumerate(read_jsonl(path), 1):
         task_id = row.get("task_id")
-        if task_id not in by_id:
-            raise InvalidInputError(f"{path.name}, line {number}: {task_id!r} is not in the benchmark.")
+        if not isinstance(task_id, str) or task_id not in by_id:
+            raise InvalidInputError(
+                f"{path.name}, sample {number}: {str(task_id)[:80]!r} is not in the benchmark.",
+                fix=f"Its items are called like {items[0].item_id!r}.",
+            )
         if isinstance(row.get("solution"), str):
             source = row["solution"]
         elif isinstance(row.get("completion"), str):
-            # EvalPlus continues the prompt as it is, not stripped.
             source = _prompt(by_id[task_id]) + row["completion"]
         else:
-            raise InvalidInputError(f"{path.name}, line {number}: neither a completion nor a solution.")
+            raise InvalidInputError(f"{path.name}, sample {number}: neither a completion nor a solution.")
         found.append(Submitted(task_id, source, row))
     return found
 
 
-def _from_lists(path: Path, items: Sequence[Item]) -> list[Submitted]:
-    raw = path.read_bytes()
+def _from_lists(path: Path, text: str, items: Sequence[Item]) -> list[Submitted]:
     try:
-        lists = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
-    except (OSError, EOFError, ValueError) as error:
+        lists = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path.name} is not JSON: {error}.") from error
     if not isinstance(lists, list) or not all(
         isinstance(programs, list) and all(isinstance(p, str) for p in programs) for programs in lists
@@ -80,7 +85,8 @@ def _from_lists(path: Path, items: Sequence[Item]) -> list[Submitted]:
 
 
 def _prompt(item: Item) -> str:
-    return code_problem(item, "generations").prompt
+    """Return what a completion continues: a code problem's prompt as it is, as EvalPlus does; else nothing."""
+    return item.task.prompt if isinstance(item.task, CodeProblem) else ""
 
 
 def samples_of(submitted: Iterable[Submitted]) -> list[Sample]:
@@ -93,28 +99,27 @@ def problems_of(items: Iterable[Item]) -> list[CodeProblem]:
     return [code_problem(item, "generations") for item in items]
 
 
-def outcomes_of(submitted: Sequence[Submitted], graded: Iterable[Graded]) -> tuple[ItemOutcome, ...]:
+def outcomes_of(submitted: Sequence[Submitted], graded: Sequence[Graded]) -> tuple[ItemOutcome, ...]:
     """Return the verdicts by item, in the order in which items first come; tokens are not known."""
-    verdicts = {one.index: one for one in graded}
     samples: dict[str, list[SampleOutcome]] = {}
-    for index, one in enumerate(submitted):
+    for one, given in zip(submitted, graded, strict=True):
         mine = samples.setdefault(one.task_id, [])
-        given = verdicts[index]
-        mine.append(SampleOutcome(index=len(mine), completion=one.source, verdict=given.verdict, detail=given.detail))
+        source = one.source.encode(errors="replace").decode()  # half of a surrogate pair is no text
+        mine.append(SampleOutcome(index=len(mine), completion=source, verdict=given.verdict, detail=given.detail))
     return tuple(ItemOutcome(item_id=task_id, samples=tuple(mine)) for task_id, mine in samples.items())
 
 
-def write_verdicts(path: Path, submitted: Sequence[Submitted], graded: Iterable[Graded]) -> None:
-    """Write one line a sample, in the order given: the line's own fields, `index`, `verdict` and `detail`."""
-    verdicts = {one.index: one for one in graded}
+def submitted_lines(submitted: Sequence[Submitted], graded: Sequence[Graded]) -> list[dict[str, Any]]:
+    """Return one line a sample, in the order given: the line's own fields, `index`, `verdict` and `detail`.
+
+    Under `evalplus` also `base`, the verdict on the base inputs alone.
+    """
     lines = []
-    for index, one in enumerate(submitted):
-        given = verdicts[index]
+    for index, (one, given) in enumerate(zip(submitted, graded, strict=True)):
         verdict = {"index": index, "verdict": given.verdict.value, "detail": given.detail}
-        if given.base is not None:
-            verdict["base"] = given.base.value
-        lines.append(json.dumps({**one.fields, **verdict}, ensure_ascii=False))
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        base = {} if given.base is None else {"base": given.base.value}
+        lines.append({**one.fields, **verdict, **base})
+    return lines
 
 
 def bigcode_lists(items: Sequence[Item], outcomes: Sequence[ItemOutcome], protocol: CodeProtocol) -> list[list[str]]:
@@ -123,13 +128,4 @@ def bigcode_lists(items: Sequence[Item], outcomes: Sequence[ItemOutcome], protoc
     return [
         [protocol.program(by_id[outcome.item_id], sample.completion) for sample in outcome.samples]
         for outcome in outcomes
-    ]
-
-
-def evalplus_lines(outcomes: Sequence[ItemOutcome]) -> list[dict[str, Any]]:
-    """Return the completions of an evaluation as EvalPlus's samples."""
-    return [
-        {"task_id": outcome.item_id, "completion": sample.completion, "index": sample.index}
-        for outcome in outcomes
-        for sample in outcome.samples
     ]

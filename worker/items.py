@@ -7,6 +7,7 @@ a split keeps the rows' own order, `[a:b]` and a limit take from it. Knows nothi
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +20,7 @@ from worker.protocols.constraints import read_constraint
 from worker.protocols.item import Instruction, Item, Question, Task
 
 DEFAULT_SPLIT = "test"
+_GZIP = b"\x1f\x8b"
 _SLICE = re.compile(r"(?P<name>[\w.-]*)(?:\[(?P<low>\d*):(?P<high>\d*)\])?")
 _LABELS = ("family", "seen", "skill", "split", "difficulty", "level", "subject")
 
@@ -82,14 +84,24 @@ def parse_split(split: str | None) -> tuple[str, int | None, int | None]:
     return match["name"], low, high
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a file, gzipped or not, whatever its name; raise InvalidInputError for another kind."""
+    try:
+        raw = path.read_bytes()
+        return (gzip.decompress(raw) if raw.startswith(_GZIP) else raw).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path.name} can't be read: {error}.") from error
+
+
 def read_jsonl(path: Path) -> list[Row]:
     """Return the objects of a JSON lines file, gzipped or not."""
-    raw = path.read_bytes()
-    try:
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
-        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (OSError, EOFError, ValueError) as error:
-        raise InvalidInputError(f"{path.name} is not JSON lines: {error}.") from error
+    lines = [(number, line) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
+    rows = []
+    for number, line in lines:
+        try:
+            rows.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise InvalidInputError(f"{path.name} is not JSON lines: line {number}: {error}.") from error
     if not all(isinstance(row, dict) for row in rows):
         raise InvalidInputError(f"{path.name} holds lines that are not objects.")
     return rows
@@ -122,6 +134,7 @@ _READERS: tuple[tuple[frozenset[str], Callable[[Row, str], Task]], ...] = (
     (frozenset({"question", "answer"}), _question),
     (frozenset({"prompt", "answer"}), _question),
     (frozenset({"prompt", "entry_point"}), _code),
+    (frozenset({"prompt", "code", "test_list", "test"}), _code),
 )
 
 

@@ -11,12 +11,10 @@ import sys
 import time
 from dataclasses import dataclass
 
-from procrastinate.jobs import Job
-
-from core.db import Database
+from core.db import DATABASE_ERRORS, Database, database_lost
 from core.errors import JobFailedError, RunCancelledError
 from core.jobs import JobStore
-from core.queue import DO_JOB, JOBS, Queue, open_queue
+from core.queue import DO_JOB, JOBS, Duty, Queue, open_queue
 from core.runs import RunStore
 from core.settings import Settings
 from core.types.job import JobPayload, JobResult
@@ -56,9 +54,19 @@ class Worker:
         except JobFailedError as error:
             await self.jobs.fail(key, attempt, error.message)
         else:
-            kept = await self.jobs.succeed(key, attempt, result)
-            if kept and self.device.startswith("cuda"):
+            if await self._keep(key, attempt, result) and self.device.startswith("cuda"):
                 await self.runs.spend(key.split(":", maxsplit=1)[0], Spent(gpu_s=time.monotonic() - started))
+
+    async def _keep(self, key: str, attempt: int, result: JobResult) -> bool:
+        """Keep a result; return whether it counts."""
+        try:
+            return await self.jobs.succeed(key, attempt, result)
+        except DATABASE_ERRORS as error:
+            if database_lost(error):
+                raise
+            log.exception("the result of %s can't be kept", key)
+            await self.jobs.fail(key, attempt, f"The result can't be kept ({type(error).__name__}).")
+            return False
 
     async def _compute(self, key: str, attempt: int, payload: JobPayload) -> JobResult:
         """Return the result; raise JobFailedError or RunCancelledError, the child killed where it was still at it."""
@@ -87,9 +95,9 @@ class Worker:
                 case _:
                     return answer
 
-    async def abandon(self, job: Job) -> bool:
+    async def abandon(self, key: str) -> bool:
         """Fail a job whose workers died too often; return whether nothing more is to be done for it."""
-        return await self.jobs.abandon(str(job.task_kwargs["key"]), self.settings.job_attempts)
+        return await self.jobs.abandon(key, self.settings.job_attempts)
 
 
 async def run_worker(settings: Settings) -> None:
@@ -100,24 +108,11 @@ async def run_worker(settings: Settings) -> None:
     host = socket.gethostname()
     worker = Worker(settings, JobStore(db), RunStore(db), Child(PERFORM, settings), f"worker@{host}", device)
 
-    @app.task(name=DO_JOB, queue=JOBS)
-    async def do_job(key: str) -> None:
-        await worker.do(key)
-
+    duty = Duty(JOBS, DO_JOB, worker.do, worker.abandon)
     async with app.open_async():
-        rescuer = asyncio.create_task(Queue(app).rescue_forever(JOBS, settings.stalled_after_s, worker.abandon))
         try:
-            await app.run_worker_async(
-                queues=[JOBS],
-                name=worker.name,
-                concurrency=1,
-                fetch_job_polling_interval=1.0,
-                update_heartbeat_interval=settings.heartbeat_s,
-                stalled_worker_timeout=settings.stalled_after_s,
-                shutdown_graceful_timeout=2.0,
-            )
+            await Queue(app).serve(duty, settings)
         finally:
-            rescuer.cancel()
             worker.child.kill()
             await db.close()
 

@@ -13,7 +13,7 @@ from core.types.evaluation import EvaluationCost, ItemOutcome
 from core.types.recipe import Recipe
 from worker.evaluate import Plan, Progress, evaluate
 from worker.merge.bank import BASE
-from worker.session import Session, Taught
+from worker.session import Resident, Session, Taught
 
 Report = Callable[[Progress], None]
 
@@ -39,9 +39,7 @@ class Measured:
 def measure(session: Session, subject: Subject, plan: Plan, report: Report = lambda _: None) -> Measured:
     """Return the candidate's outcomes on the plan's items."""
     if not session.is_routed(subject.recipe):
-        resident = session.put(subject.recipe, subject.base_name, subject.taught)
-        outcomes, cost = evaluate(session.engine, plan, session.open_grader, report)
-        return Measured(outcomes, cost.evolve(merge_s=resident.merge_s), resident.checksum)
+        return measure_resident(session, session.put(subject.recipe, subject.base_name, subject.taught), plan, report)
     tokenizer = session.engine.tokenizer
     prompts = [torch.tensor(plan.protocol.prompt_ids(item, tokenizer)) for item in plan.items]
     groups, route_s = session.route(subject.recipe, subject.base_name, prompts)
@@ -50,12 +48,17 @@ def measure(session: Session, subject: Subject, plan: Plan, report: Report = lam
         config = dict(group.config)
         resident = session.put(Recipe(method=str(config["merge_method"]), config=config), BASE)
         own = replace(plan, items=tuple(plan.items[place] for place in group.prompts))
-        outcomes, cost = evaluate(session.engine, own, session.open_grader, report)
-        parts.append(Measured(outcomes, cost.evolve(merge_s=resident.merge_s), resident.checksum))
-        found |= {outcome.item_id: outcome for outcome in outcomes}
+        parts.append(measure_resident(session, resident, own, report))
+        found |= {outcome.item_id: outcome for outcome in parts[-1].outcomes}
     return Measured(
         tuple(found[item.item_id] for item in plan.items), _total(parts, route_s), "+".join(p.checksum for p in parts)
     )
+
+
+def measure_resident(session: Session, resident: Resident, plan: Plan, report: Report = lambda _: None) -> Measured:
+    """Return the outcomes of what is in the model."""
+    outcomes, cost = evaluate(session.engine, plan, session.open_grader, report)
+    return Measured(outcomes, cost.evolve(merge_s=resident.merge_s), resident.checksum)
 
 
 def _total(parts: list[Measured], route_s: float) -> EvaluationCost:

@@ -15,9 +15,12 @@ from core.types.job import (
     CommandEvaluate,
     Embeddings,
     EmbedTexts,
+    EvaluateArtifact,
     Exported,
+    ItemTexts,
     JobPayload,
     JobResult,
+    ListItems,
     MergeEvaluate,
     MergeExport,
 )
@@ -29,11 +32,12 @@ from worker.command import evaluate_command
 from worker.embed import MODEL, embed
 from worker.evaluate import Plan, Progress
 from worker.items import Slice
-from worker.measure import Subject, measure
-from worker.merge.export import ExportOptions, export
+from worker.measure import Measured, Subject, measure, measure_resident
+from worker.merge.export import ExportOptions, export, name_models
 from worker.protocols.item import Item
 from worker.protocols.registry import find_protocol
-from worker.session import Session, Taught, bank_recipe
+from worker.recipes import bank_recipe
+from worker.session import Session, Taught
 
 
 class Performer:
@@ -53,12 +57,26 @@ class Performer:
 
     @_perform.register
     def _(self, payload: MergeEvaluate, report: Report) -> JobResult:
+        taught = self._taught(payload.calibration, payload.root)
+        subject = Subject(payload.recipe, payload.models.base.name, taught)
+        return self._evaluate(payload, lambda plan: measure(self._session, subject, plan, _samples(report)))
+
+    @_perform.register
+    def _(self, payload: EvaluateArtifact, report: Report) -> JobResult:
+        def measured(plan: Plan) -> Measured:
+            resident = self._session.put_submitted(payload.artifact, payload.models)
+            return measure_resident(self._session, resident, plan, _samples(report))
+
+        return self._evaluate(payload, measured)
+
+    def _evaluate(
+        self, payload: MergeEvaluate | EvaluateArtifact, measured_on: Callable[[Plan], Measured]
+    ) -> Evaluation:
+        """Return the evaluation of a candidate as it is measured on the payload's slice."""
         protocol = find_protocol(payload.benchmark.protocol)
         items = self._items(payload.benchmark, payload.item_ids, payload.root)
         load_s = self._session.load(payload.models, payload.root)
-        subject = Subject(payload.recipe, payload.models.base.name, self._taught(payload.calibration, payload.root))
-        plan = Plan(protocol, items, payload.benchmark.sampling)
-        measured = measure(self._session, subject, plan, _samples(report))
+        measured = measured_on(Plan(protocol, items, payload.benchmark.sampling))
         described = ", ".join(f"{k} {v}" for k, v in self._session.engine.describe().items())
         return Evaluation(
             id=payload.digest,
@@ -86,8 +104,9 @@ class Performer:
         self._settings.artifact_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._settings.artifact_dir) as staging:
             exported = export(bank, recipe, Path(staging) / "model", options)
-            card = exported.path / "README.md"
-            card.write_text(f"{card.read_text()}\n{payload.card}")
+            if payload.card:
+                (exported.path / "README.md").write_text(payload.card, encoding="utf-8")
+            name_models(exported.path, {str(ref): name for name, ref in bank.references.items()}, payload.models)
             blobs = Blobs(self._settings.artifact_dir)
             files = {name: blobs.adopt(exported.path / name)[0] for name in exported.files}
         return Exported(files=files, checksum=exported.checksum)
@@ -99,6 +118,11 @@ class Performer:
     @_perform.register
     def _(self, payload: EmbedTexts, report: Report) -> JobResult:
         return Embeddings(model=MODEL, vectors=embed(payload.texts))
+
+    @_perform.register
+    def _(self, payload: ListItems, report: Report) -> JobResult:
+        items = self._items(payload.benchmark, None, payload.root)
+        return ItemTexts(benchmark=payload.benchmark.name, prompts={i.item_id: i.prompt for i in items})
 
     def _taught(self, calibration: CalibrationData | None, root: str) -> Taught | None:
         """Return the slices that a calibrated method may learn from, with their items."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from core.artifacts import Blobs
 from core.errors import InvalidInputError
 from core.merging import Need
 from core.merging_table import declaration
@@ -28,10 +29,13 @@ from worker.grade.pool import GradePool
 from worker.grade.problems import CodeProblem
 from worker.grade.reference import Mode
 from worker.merge.apply import attach_into, merge_into, route_prompts
-from worker.merge.bank import BASE, ExpertBank, ModelRef, Placement
+from worker.merge.bank import ExpertBank, ModelRef, Placement
 from worker.merge.context import Calibration, Extension, RoutedGroup
 from worker.merge.registry import method
+from worker.merge.targets import checksum, resident_targets
 from worker.models import ModelFiles
+from worker.recipes import bank_recipe
+from worker.submission import Submitted, check_parentage, merged_files, write_files
 
 _LEAST_SHARE = 0.45
 
@@ -157,6 +161,28 @@ class Session:
         self._resident = Resident(learnt, report.checksum, seconds)
         return self._resident
 
+    def put_submitted(self, digest: str, models: Models) -> Resident:
+        """Put a submitted artifact into the resident model, unless it is there already.
+
+        Raises JobFailedError, in words for the work's row, when it fails or is refused.
+        """
+        if self._resident is not None and self._resident.recipe == digest:
+            return Resident(digest, self._resident.checksum, 0.0)
+        self._clear()
+        started = time.perf_counter()
+        submitted = Submitted.open(Blobs(self._settings.artifact_dir), digest)
+        targets = resident_targets(self.engine.model, self.bank.shapes)
+        if submitted.kind == "recipe":
+            merge_into(self.engine.model, self.bank, bank_recipe(submitted.recipe(), models.base.name))
+        else:
+            cache = self._settings.cache_dir / "submitted"
+            write_files(merged_files(submitted, models, self.bank, cache), targets)
+        self.engine.weights_changed()
+        check_parentage(targets, self.bank, models.base.name)
+        found = checksum(self.engine.model.named_parameters())
+        self._resident = Resident(digest, found, time.perf_counter() - started)
+        return self._resident
+
     def is_routed(self, recipe: Recipe) -> bool:
         """Return whether prompts must be routed to merges of their own."""
         return method(recipe.method).route is not None and "share" not in (recipe.config.get("parameters") or {})
@@ -205,16 +231,3 @@ def memory_share(bank: ExpertBank, device: torch.device) -> float:
 def _reference(files: ModelFiles, model: SowModel) -> ModelRef:
     adapter = files.adapter(model)
     return ModelRef(str(files.checkpoint(model)), str(adapter) if adapter else None)
-
-
-def bank_recipe(recipe: Recipe, base_name: str) -> Recipe:
-    """Return the recipe with the bank's name for the base in place of the SoW's."""
-    if base_name == BASE:
-        return recipe
-    config = dict(recipe.config)
-    if config.get("base_model") == base_name:
-        config["base_model"] = BASE
-    config["models"] = [
-        {**entry, "model": BASE} if entry.get("model") == base_name else entry for entry in config.get("models", ())
-    ]
-    return Recipe(method=recipe.method, config=config)

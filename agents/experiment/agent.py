@@ -6,7 +6,11 @@ Nothing an agent or a model says becomes a score: scores come from the workers' 
 from collections.abc import Sequence
 
 from agents.context import RunContext
+from agents.experiment.noise import with_noise
+from agents.experiment.outcomes import keep_outcomes
 from agents.experiment.planning import plan_question
+from agents.experiment.reproduction_plan import offer_reproductions
+from agents.experiment.screening import StoppedEarlyError, ladder_of, payloads_of, screened
 from agents.run_budget import check_budget
 from agents.tasks import task_pack
 from core.errors import BudgetExceededError, JobFailedError, RunError
@@ -26,8 +30,9 @@ async def plan_experiments(context: RunContext) -> Sequence[Candidate]:
     survey = await context.records.get(context.run_id, "survey", Survey)
     pack = task_pack(context.sow.kind)
     rows = pack.applicability(context.sow, survey)
+    reproductions, rows = await offer_reproductions(context, survey, rows)
     await context.records.put(context.run_id, "applicability", Applicabilities(rows=tuple(rows)))
-    offered = pack.candidates(context.sow, rows)
+    offered = [*pack.candidates(context.sow, rows), *reproductions]
     baselines = [c for c in offered if c.kind is CandidateKind.BASELINE]
     methods = [c for c in offered if c.kind is not CandidateKind.BASELINE]
     answer = await context.brain.decide(plan_question(context.sow, methods, rows))
@@ -37,11 +42,17 @@ async def plan_experiments(context: RunContext) -> Sequence[Candidate]:
         await context.records.put_candidate(context.run_id, candidate)
     await context.journal.event(
         "experiments.planned",
-        f"{len(baselines)} baselines and {len(chosen) - len(baselines)} methods will be tried.",
+        f"{len(baselines)} baselines and {len(chosen) - len(baselines)} methods will be tried"
+        f"{_reproduced(chosen)}.",
         stage=Stage.EXPERIMENT, candidates=[c.id for c in chosen],
     )  # fmt: skip
     await context.journal.progress(Stage.EXPERIMENT, 0, len(chosen))
     return chosen
+
+
+def _reproduced(chosen: Sequence[Candidate]) -> str:
+    count = sum(c.kind is CandidateKind.REPRODUCTION for c in chosen)
+    return f", {count} of them reproduced from repositories" if count else ""
 
 
 async def evaluate_candidate(context: RunContext, candidate_id: str) -> bool:
@@ -53,22 +64,36 @@ async def evaluate_candidate(context: RunContext, candidate_id: str) -> bool:
     try:
         if candidate.kind is not CandidateKind.BASELINE:
             await check_budget(context)
-        evaluations = await evaluate(context, candidate, Role.SCREEN)
+        evaluations = await screened(context, candidate)
     except (JobFailedError, BudgetExceededError) as error:
         await context.records.put_candidate(context.run_id, candidate.evolve(note=error.message))
         await context.runs.advance(context.run_id, Stage.EXPERIMENT)
+        kind = "candidate.stopped" if isinstance(error, StoppedEarlyError) else "candidate.failed"
         await context.journal.event(
-            "candidate.failed", f"{candidate.name}: {error.message}", stage=Stage.EXPERIMENT, candidate=candidate_id
+            kind, f"{candidate.name}: {error.message}", stage=Stage.EXPERIMENT, candidate=candidate_id
         )
         return False
     await context.runs.advance(context.run_id, Stage.EXPERIMENT)
-    scores = {e.benchmark: round(e.score.value, 4) for e in evaluations}
+    scores = _by_benchmark(evaluations)
     shown = ", ".join(f"{name} {value:.1%}" for name, value in scores.items())
     await context.journal.event(
         "candidate.evaluated", f"{candidate.name}: {shown}", stage=Stage.EXPERIMENT,
         candidate=candidate_id, scores=scores, evaluations=[e.id for e in evaluations],
     )  # fmt: skip
     return True
+
+
+def _by_benchmark(evaluations: Sequence[Evaluation]) -> dict[str, float]:
+    """Return a candidate's score on each benchmark, the blocks of one joined."""
+    found: dict[str, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        found.setdefault(evaluation.benchmark, []).append(evaluation)
+    return {name: round(_mean(own), 4) for name, own in found.items()}
+
+
+def _mean(evaluations: Sequence[Evaluation]) -> float:
+    items = [max(1, e.score.items) for e in evaluations]
+    return sum(e.score.value * n for e, n in zip(evaluations, items, strict=True)) / sum(items)
 
 
 async def evaluate(context: RunContext, candidate: Candidate, role: Role) -> Sequence[Evaluation]:
@@ -86,9 +111,13 @@ async def rank_candidates(context: RunContext, evaluated: Sequence[str]) -> str:
         reasons = "; ".join(f"{c.name}: {c.note}" for c in known.values() if c.note) or "no reason was recorded"
         raise RunError(f"No candidate could be evaluated: {reasons}")
     # The jobs are done: asking again finds their results by their keys.
-    evaluations = [e for c in candidates for e in await evaluate(context, c, Role.SCREEN)]
+    ladder = await ladder_of(context)
+    payloads = [p for c in candidates for rung in range(ladder.rungs) for p in payloads_of(context, c, ladder, rung)]
+    evaluations = [e for e in await context.jobs.run_all(payloads) if isinstance(e, Evaluation)]
     board = leaderboard("screen", candidates, evaluations, context.sow.benchmarks_of(Role.SCREEN))
+    board = await with_noise(context, board, evaluations)
     await context.records.put(context.run_id, "leaderboard.screen", board)
+    await keep_outcomes(context, board)
     leader = board.rows[0]
     await context.runs.set_best(context.run_id, leader.candidate.id)
     tied = [r.candidate.name for r in board.rows[1:] if r.tie_group == leader.tie_group]

@@ -6,9 +6,8 @@ success is used; the service evaluates what was accepted.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -18,28 +17,17 @@ from agents.experiment.brief import task_text
 from agents.experiment.submission import Submission, SubmissionRefusedError, accept, contract_of, leaks
 from agents.gateway import Gateway, Grant
 from agents.sandbox.openhands import AGENT_PORT, Conversed, Ended, Job, sandbox_token
+from agents.sandbox.openhands_events import write_whole
 from agents.sandbox.port import WORKSPACE, Limits, Mount, Sandbox, SandboxLostError, SandboxSpec, Tier, upload
 from core.errors import InvalidInputError
 from core.ports import Journal
 from core.types.base import Value
+from core.types.reproduction import Verdict
 from core.types.run import Stage
 from core.types.transcript import Usage
 from core.types.work import Work
 
 STOP_POLL_S = 0.5
-
-
-class Verdict(StrEnum):
-    """How a reproduction ended."""
-
-    SUBMITTED = "submitted"
-    REFUSED = "refused"
-    NOTHING = "nothing_handed_in"
-    STUCK = "stuck"
-    OUT_OF_TIME = "out_of_time"
-    OUT_OF_BUDGET = "out_of_budget"
-    LEAK = "leak"
-    LOST = "sandbox_lost"
 
 
 class Reproduced(Value):
@@ -52,6 +40,15 @@ class Reproduced(Value):
     usage: Usage = Usage()
     seconds: float = 0.0
     events: int = 0
+    transcripts: tuple[int, ...] = ()
+
+
+class Account(Value):
+    """What a reproduction has used so far: it lies beside the sandbox, so that a restart goes on counting."""
+
+    usage: Usage = Usage()
+    seconds: float = 0.0
+    transcripts: tuple[int, ...] = ()
 
 
 class Driver(Protocol):
@@ -85,6 +82,9 @@ class Reproduction:
     gpu: str | None = None
 
 
+Keep = Callable[[Reproduced], Awaitable[None]]
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What reproductions share: where they run, who drives, and what meters their model."""
@@ -97,28 +97,54 @@ class Surroundings:
     budget: LlmBudget
 
 
-async def reproduce(task: Reproduction, around: Surroundings) -> Reproduced:
-    """Reproduce one work and return its row; only what is ours to fix raises."""
-    started = time.monotonic()
+async def reproduce(task: Reproduction, around: Surroundings, keep: Keep | None = None) -> Reproduced:
+    """Reproduce one work and return its row; only what is ours to fix raises.
+
+    `keep` is given the row while the workspace is still there: a kill in between repeats nothing. Left by an exception
+    (a cancelled run, a shutdown) the workspace stays, to be gone on with.
+    """
     sandbox = await around.tier.start(_spec(task, around))
-    own = LlmBudget(task.budget_usd)
-    grant = Grant(task.id, (around.budget, own), around.journal, max_calls=task.max_calls, token=sandbox_token(sandbox))
+    kept = sandbox.private / "account.json"
+    before = Account.model_validate_json(kept.read_text()) if kept.exists() else Account()
+    started = time.monotonic() - before.seconds
+    grant = _grant(task, around, sandbox, before)
+    grant.settled = lambda g: write_whole(kept, _account(g, started).model_dump_json())
     around.gateway.admit(grant)
     await around.journal.event(
         "reproduction.started", task.work.title, stage=Stage.EXPERIMENT, sandbox=task.id, work=task.work.key
     )
+    done = False
     try:
-        _furnish(sandbox, task)
+        await asyncio.to_thread(_furnish, sandbox, task)
         row = await _attempt(task, around, sandbox, grant)
+        row = row.evolve(**_account(grant, started).model_dump())
+        if keep is not None:
+            await keep(row)
+        done = True
     finally:
         around.gateway.dismiss(grant)
-    await sandbox.close(delete=True)
-    row = row.evolve(usage=grant.spent.model_dump(), seconds=time.monotonic() - started)
+        await asyncio.shield(sandbox.close(delete=done))
     await around.journal.event(
         f"reproduction.{row.verdict}", f"{task.work.title}: {row.reason}", stage=Stage.EXPERIMENT, sandbox=task.id,
         work=task.work.key, cost_usd=row.usage.cost_usd, seconds=row.seconds,
     )  # fmt: skip
     return row
+
+
+def _grant(task: Reproduction, around: Surroundings, sandbox: Sandbox, before: Account) -> Grant:
+    return Grant(
+        task.id,
+        (around.budget, LlmBudget(task.budget_usd, before.usage)),
+        around.journal,
+        max_calls=task.max_calls,
+        token=sandbox_token(sandbox),
+        spent=before.usage,
+        transcripts=list(before.transcripts),
+    )
+
+
+def _account(grant: Grant, started: float) -> Account:
+    return Account(usage=grant.spent, seconds=time.monotonic() - started, transcripts=tuple(grant.transcripts))
 
 
 def _spec(task: Reproduction, around: Surroundings) -> SandboxSpec:
@@ -161,7 +187,7 @@ async def _attempt(task: Reproduction, around: Surroundings, sandbox: Sandbox, g
     finally:
         watch.cancel()
         await sandbox.kill()
-    return _judge(task, sandbox, said, grant)
+    return await asyncio.to_thread(_judge, task, sandbox, said, grant)
 
 
 async def _stop_when_refused(grant: Grant, stop: asyncio.Event) -> None:

@@ -5,6 +5,7 @@ unrelated to the parents, or that carries a canary of data it must not know, is 
 """
 
 import hashlib
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,15 +19,13 @@ from pydantic import Field
 
 from agents.experiment.check_submission import KINDS, checkpoint_header, problems
 from core.errors import InvalidInputError, RunError
+from core.parentage import Distances
 from core.types.base import Value
 from core.types.recipe import Recipe
 
 Array = npt.NDArray[Any]
-COPY_DISTANCE = 0.02
-"""Relative to the parent's distance from the base: below it a submission is that parent."""
-FAR_DISTANCE = 20.0
-"""Relative to the farthest expert's distance from the base: above it a submission is no merge of the parents."""
 CHUNK = 1 << 22
+SLACK_BYTES = 16 * 2**20
 MAX_SCANNED_BYTES = 256 * 2**20
 MODEL_KEYS = frozenset({"model", "base_model"})
 
@@ -69,11 +68,12 @@ class Submission(Value):
     recipe: Recipe | None = None
 
 
-def contract_of(base: str, parents: Mapping[str, Path], *, max_bytes: int = 2 * 2**30) -> Contract:
-    """Return the contract for a base and its experts, each a checkpoint folder."""
+def contract_of(base: str, parents: Mapping[str, Path], *, max_bytes: int | None = None) -> Contract:
+    """Return the contract for a base and its experts, each a checkpoint folder; `max_bytes` fits a model in fp32."""
     header = checkpoint_header(parents[base])
     shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
-    return Contract(base=base, models=tuple(parents), tensors=shapes, max_bytes=max_bytes)
+    full = 4 * sum(math.prod(shape) for shape in shapes.values())
+    return Contract(base=base, models=tuple(parents), tensors=shapes, max_bytes=max_bytes or full + SLACK_BYTES)
 
 
 def accept(
@@ -125,8 +125,7 @@ def weight_problems(folder: Path, contract: Contract, parents: Mapping[str, Path
     """Yield what is wrong with the values of a checkpoint: not finite, a parent's copy, or no child of the parents."""
     own = checkpoint_header(folder)
     known = {name: checkpoint_header(path) for name, path in parents.items()}
-    far = dict.fromkeys(parents, 0.0)
-    spread = dict.fromkeys(parents, 0.0)
+    distances = Distances(contract.base)
     for name in contract.tensors:
         mine = values(own[name])
         if not np.isfinite(mine).all():
@@ -135,15 +134,8 @@ def weight_problems(folder: Path, contract: Contract, parents: Mapping[str, Path
         base = rounded(values(known[contract.base][name]), own[name]["dtype"])
         for parent, header in known.items():
             theirs = rounded(values(header[name]), own[name]["dtype"])
-            far[parent] += _squares(mine, theirs)
-            spread[parent] += _squares(theirs, base)
-    widest = max(spread.values()) or 1.0
-    for parent in parents:
-        reach = widest if parent == contract.base else spread[parent]
-        if far[parent] <= COPY_DISTANCE**2 * reach:
-            yield f"weights/: this is {parent} itself, handed in as a result."
-    if far[contract.base] > FAR_DISTANCE**2 * widest:
-        yield "weights/: this is no merge of the given models: it lies far from all of them."
+            distances.add(parent, _squares(mine, theirs), _squares(theirs, base))
+    yield from (f"weights/: {problem}" for problem in distances.problems())
 
 
 def values(entry: Mapping[str, Any]) -> Array:

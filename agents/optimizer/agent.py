@@ -9,33 +9,28 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from agents.context import RunContext
 from agents.decision import Brain
 from agents.optimizer.bandit import BanditStrategy
-from agents.optimizer.gaussian_process import Trials, smoothed
+from agents.optimizer.finalists import finalists, optimism
 from agents.optimizer.job_evaluator import JobEvaluator
 from agents.optimizer.optuna_strategy import OptunaStrategy
 from agents.optimizer.optuna_study import OptunaStudy, StudySettings
 from agents.optimizer.proposer import Proposer
 from agents.optimizer.racing import RacingRules
 from agents.optimizer.search import Search, SearchPlan
-from agents.optimizer.space import Point, SearchSpace, space_of
+from agents.optimizer.space import Point, space_of
 from agents.optimizer.strategy import Strategy
 from agents.optimizer.warm_starts import warm_starts
 from agents.run_budget import check_budget
 from core.errors import JobFailedError
 from core.ports import Jobs
-from core.statistics.winner import corrected_winner
-from core.types.candidate import Candidate, CandidateKind, Leaderboard
+from core.types.candidate import Candidate, Leaderboard
 from core.types.optimization import OptimizationResult, TrialRecord
 from core.types.run import Spent, Stage
 from core.types.sow import Role, StatementOfWork
 
 DOCUMENT = "optimization"
-FINAL_PREFIX = "final-"
-SMOOTHED_FROM = 8
 
 
 async def optimize_leader(context: RunContext, leader: str) -> list[str]:
@@ -112,14 +107,16 @@ async def search_result(
     rules = RacingRules(block=sow.optimization.block_items, error=sow.optimization.drop_error)
     starts = warm_starts(space, board)[: max(1, plan.trials // 2)]
     with closing(OptunaStudy(space, around.study)) as study:
-        strategy = _strategy(sow, study, starts, _proposer(around.brain, space, sow.seed))
+        strategy = chosen_strategy(sow, study, starts, _proposer(around.brain, evaluator))
         search = Search(strategy, evaluator, pool, measured.scores, replace(plan, rules=rules, seed=sow.seed))
         await search.run()
         return await _result(search, study, evaluator, leader)
 
 
-def _proposer(brain: Brain | None, space: SearchSpace, seed: int) -> Proposer | None:
-    return Proposer(brain, space, seed) if brain is not None and brain.model is not None else None
+def _proposer(brain: Brain | None, evaluator: JobEvaluator) -> Proposer | None:
+    if brain is None or brain.model is None:
+        return None
+    return Proposer(brain, evaluator.space, evaluator.sow.seed, evaluator.failures.summary)
 
 
 async def _result(search: Search, study: OptunaStudy, evaluator: JobEvaluator, leader: Candidate) -> OptimizationResult:
@@ -128,10 +125,10 @@ async def _result(search: Search, study: OptunaStudy, evaluator: JobEvaluator, l
         strategy=search.strategy.name,
         study=study.name,
         trials=trials,
-        finalists=_finalists(search, evaluator, leader, trials),
+        finalists=finalists(search, evaluator, leader, trials),
         start_value=search.pool.mean(search.start),
         best_value=search.best,
-        optimism=_optimism(search),
+        optimism=optimism(search),
         item_evaluations=len(search.pool.keys) + sum(t.item_evaluations for t in trials),
         items=len(search.pool.keys),
         refused=study.refused(),
@@ -140,10 +137,13 @@ async def _result(search: Search, study: OptunaStudy, evaluator: JobEvaluator, l
     )
 
 
-def _strategy(
+def chosen_strategy(
     sow: StatementOfWork, study: OptunaStudy, starts: Sequence[tuple[str, Point]], proposer: Proposer | None
 ) -> Strategy:
+    """Return what searches; a language model takes part in a bandit only."""
     kind = sow.optimization.strategy
+    if kind == "auto":
+        kind = "bandit" if proposer else "gp"
     if kind == "bandit":
         return BanditStrategy(OptunaStrategy(study, "gp", starts), sow.seed, proposer)
     return OptunaStrategy(study, kind, starts)
@@ -167,56 +167,6 @@ class _Listener:
             trial=record.number, candidate=record.candidate_id, value=record.value, best=record.best,
         )  # fmt: skip
         await context.journal.progress(Stage.OPTIMIZE, record.number + 1, total)
-
-
-def _finalists(
-    search: Search, evaluator: JobEvaluator, leader: Candidate, trials: Sequence[TrialRecord]
-) -> tuple[Candidate, ...]:
-    """Return the best fully measured candidates, the leader among them where it belongs there."""
-    complete = [t for t in named_best(trials, evaluator.space) if t.state == "complete"]
-    start = search.pool.mean(search.start)
-    better = [t for t in complete if (t.value or 0.0) > start]
-    chosen = [_final(evaluator, t) for t in better[: evaluator.sow.optimization.finalists]]
-    return (*chosen, leader) if len(chosen) < evaluator.sow.optimization.finalists else tuple(chosen)
-
-
-def named_best(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialRecord]:
-    """Return the trials with a value, best first by the value that the process over all trials gives them.
-
-    The raw best of many is mostly lucky; neighbors tell how lucky. With few trials the raw values decide.
-    """
-    found = list({t.candidate_id: t for t in trials if t.value is not None and t.state != "repeated"}.values())
-    values = np.array([t.value for t in found], dtype=np.float64)
-    if len(found) >= SMOOTHED_FROM:
-        seen = np.array([[t.parameters[d.name] for d in space.dimensions] for t in found])
-        low, high = (np.array([getattr(d, end) for d in space.dimensions]) for end in ("low", "high"))
-        methods = np.array([[float(t.method == m) for m in space.methods] for t in found])
-        unit = np.hstack([(seen - low) / (high - low), methods])
-        choices = tuple(range(seen.shape[1], unit.shape[1]))
-        near = smoothed(Trials(unit, values, np.array([t.deviation for t in found]), choices))
-        values = np.where(np.isfinite(near), near, values - 1.0)
-    return [found[i] for i in np.argsort(-values, kind="stable")]
-
-
-def _final(evaluator: JobEvaluator, trial: TrialRecord) -> Candidate:
-    """Return a trial as a finalist. It gets an id of its own: trials may never see other than search slices."""
-    point = Point(method=trial.method, values=trial.parameters)
-    candidate = evaluator.candidate(point, trial.source)
-    digest = candidate.recipe.digest if candidate.recipe else ""
-    return candidate.evolve(
-        id=f"{FINAL_PREFIX}{digest}", stage="confirm", kind=CandidateKind.TRIAL,
-        name=f"{trial.method}, trial {trial.number}", note=f"trial {trial.number} ({trial.source})",
-    )  # fmt: skip
-
-
-def _optimism(search: Search) -> float | None:
-    """Return how much too good the best looks for having been chosen among all fully measured candidates."""
-    candidates = [search.start, *search.full.values()]
-    if len(candidates) < 2 or len(search.pool.keys) < 2:
-        return None
-    table = np.array([[scores[key] for key in search.pool.keys] for scores in candidates])
-    weights = np.array([search.pool.factors[key[0]] for key in search.pool.keys])
-    return corrected_winner(table, weights=weights).optimism
 
 
 def _summary(result: OptimizationResult) -> str:

@@ -4,21 +4,22 @@ References are the best baseline and the best screened method. A gain counts whe
 reference holds after Holm's correction over all comparisons; otherwise the words are 'tied' or 'worse'.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from agents.context import RunContext
-from agents.optimizer.agent import FINAL_PREFIX
-from core.calibration import calibration_for
+from agents.optimizer.finalists import FINAL_PREFIX
+from agents.tasks import task_pack
 from core.errors import JobFailedError
-from core.leaderboard import as_score, leaderboard, strata_of
+from core.leaderboard import as_score, leaderboard, runs_of, strata_of
 from core.ports import Jobs
 from core.splits import TRIAL_PREFIX, check_stage
 from core.statistics.binomial import holm
 from core.statistics.bootstrap import Difference, paired_difference
+from core.statistics.repeats import repeated_difference
 from core.types.candidate import Candidate, CandidateKind, Leaderboard
 from core.types.evaluation import Evaluation
-from core.types.job import MergeEvaluate
+from core.types.job import CommandEvaluate, JobPayload
 from core.types.optimization import Comparison, Confirmation
 from core.types.run import Stage
 from core.types.sow import Benchmark, Role, StatementOfWork
@@ -61,71 +62,74 @@ async def confirm(
 ) -> tuple[Confirmation, Leaderboard, list[Evaluation]]:
     """Return the confirmation of finalists against references, the leaderboard over both, and their evaluations."""
     finalists, references = groups
-    empty = Leaderboard(role="confirm", metric="weighted mean", rows=())
-    slices = fresh_sow(sow).benchmarks_of(Role.CONFIRM)
-    if sow.kind != "merge" or not slices:
-        words = "The Statement of Work has no benchmark with role 'confirm': the result is not confirmed."
-        return _unconfirmed(finalists, words), empty, []
+    fresh, pack = fresh_sow(sow), task_pack(sow.kind)
     everyone = list({c.id: c for c in (*finalists, *references)}.values())
+    asked = {c.id: pack.payloads(fresh, c, Role.CONFIRM, root) for c in everyone if c.recipe or c.artifact}
+    if not any(asked.values()):
+        words = "The Statement of Work has no benchmark with role 'confirm': the result is not confirmed."
+        return _unconfirmed(finalists, words), Leaderboard(role="confirm", metric="weighted mean", rows=()), []
     evaluations: list[Evaluation] = []
     failures: list[str] = []
     for candidate in everyone:
         try:
-            evaluations += [await _evaluate(jobs, sow, candidate, b, root) for b in slices]
+            evaluations += [await _evaluate(jobs, sow, payload) for payload in asked.get(candidate.id, ())]
         except JobFailedError as error:
             failures.append(f"{candidate.name}: {error.message}")
+    slices = fresh.benchmarks_of(Role.CONFIRM)
     board = leaderboard(Role.CONFIRM, everyone, evaluations, slices)
     if failures:
         board = board.evolve(note="; ".join((*failures, board.note)).strip("; "))
-    return _judge(groups, evaluations, slices), board, evaluations
+    return _judge(groups, evaluations, fresh), board, evaluations
 
 
 def fresh_sow(sow: StatementOfWork) -> StatementOfWork:
-    """Return the SoW with seeds of its confirm slices that no earlier stage used."""
+    """Return the SoW with seeds that no earlier stage used: of its confirm slices, and of a command's runs."""
     seed = (sow.seed + FRESH) % 2**31
     slices = [
         b.evolve(sampling=b.sampling.evolve(seed=b.sampling.seed + seed)) if b.role is Role.CONFIRM else b
         for b in sow.benchmarks
     ]
-    return sow.evolve(benchmarks=slices)
+    return sow.evolve(benchmarks=slices) if slices else sow.evolve(seed=seed)
 
 
-async def _evaluate(
-    jobs: Jobs, sow: StatementOfWork, candidate: Candidate, benchmark: Benchmark, root: str
-) -> Evaluation:
-    if candidate.recipe is None or sow.models is None:
-        raise JobFailedError("only recipes can be confirmed")
-    payload = MergeEvaluate(
-        candidate_id=candidate.id, models=sow.models, recipe=candidate.recipe, benchmark=benchmark, root=root,
-        calibration=calibration_for(sow, candidate.recipe.method),
-    )  # fmt: skip
+async def _evaluate(jobs: Jobs, sow: StatementOfWork, payload: JobPayload) -> Evaluation:
     check_stage(payload, Stage.CONFIRM, sow)
     result = await jobs.run(payload)
-    if not isinstance(result, Evaluation) or not result.outcomes:
+    if not isinstance(result, Evaluation) or not (result.outcomes or isinstance(payload, CommandEvaluate)):
         raise JobFailedError("the worker gave no outcomes")
     return result
 
 
 def _judge(
-    groups: tuple[Sequence[Candidate], Sequence[Candidate]],
-    evaluations: Sequence[Evaluation],
-    slices: Sequence[Benchmark],
+    groups: tuple[Sequence[Candidate], Sequence[Candidate]], evaluations: Sequence[Evaluation], fresh: StatementOfWork
 ) -> Confirmation:
     finalists, references = groups
     names = {c.id: c.name for c in (*finalists, *references)}
-    scores = {i: s for i in names if (s := strata_of(i, evaluations, slices)) is not None}
-    measured = [c.id for c in finalists if c.id in scores]
-    against = [c.id for c in references if c.id in scores]
-    if not measured or not against:
+    difference = _differences(list(names), evaluations, fresh.benchmarks_of(Role.CONFIRM))
+    found = [(f.id, r.id, d) for f in finalists for r in references if (d := difference(f.id, r.id)) is not None]
+    if not found:
         return _unconfirmed(finalists, "Confirmation could not be measured: a finalist or every reference failed.")
-    found = [(f, r, paired_difference(scores[f], scores[r])) for f in measured for r in against]
+    measured = list(dict.fromkeys(f for f, _, _ in found))
     comparisons = _compare(found, names)
     winner, verdict = _winner(measured, comparisons)
     return Confirmation(
         done=True, winner=winner, verdict=verdict, words=_conclusion(winner, verdict, comparisons, names),
-        comparisons=tuple(comparisons), seed=slices[0].sampling.seed,
+        comparisons=tuple(comparisons), seed=evaluations[0].sampling.seed,
         aliases={i: TRIAL_PREFIX + i.removeprefix(FINAL_PREFIX) for i in measured if i.startswith(FINAL_PREFIX)},
     )  # fmt: skip
+
+
+def _differences(
+    ids: Sequence[str], evaluations: Sequence[Evaluation], slices: Sequence[Benchmark]
+) -> Callable[[str, str], Difference | None]:
+    """Return what compares two candidates: by items where there are slices, else by seeds; None where one failed."""
+    if slices:
+        strata = {i: s for i in ids if (s := strata_of(i, evaluations, slices)) is not None}
+        return lambda a, b: paired_difference(strata[a], strata[b]) if {a, b} <= strata.keys() else None
+    runs = {i: runs_of(i, evaluations) for i in ids}
+    full = max((r.keys() for r in runs.values()), key=len)
+    whole = {i: r for i, r in runs.items() if r.keys() == full and r}
+    return lambda a, b: repeated_difference(whole[a], whole[b]) if {a, b} <= whole.keys() else None
 
 
 def _compare(found: Sequence[tuple[str, str, Difference]], names: dict[str, str]) -> list[Comparison]:
@@ -134,7 +138,7 @@ def _compare(found: Sequence[tuple[str, str, Difference]], names: dict[str, str]
     for (finalist, reference, difference), p in zip(found, adjusted, strict=True):
         verdict: Verdict = "tied" if p > ALPHA else "improved" if difference.value > 0 else "worse"
         comparison = Comparison(
-            candidate_id=finalist, reference_id=reference, difference=as_score(difference),
+            candidate_id=finalist, reference_id=reference, difference=as_score(difference, _metric(difference)),
             p_value=difference.p_value, adjusted_p=p, test=difference.test, verdict=verdict,
             words=_words(names[finalist], names[reference], difference, verdict),
         )  # fmt: skip
@@ -142,9 +146,18 @@ def _compare(found: Sequence[tuple[str, str, Difference]], names: dict[str, str]
     return comparisons
 
 
+def _metric(difference: Difference) -> str:
+    """Return 'difference' for shares of items, else a name that no reader takes for points."""
+    return "difference" if "seed" not in difference.interval.method else "difference of means over seeds"
+
+
 def _words(finalist: str, reference: str, difference: Difference, verdict: str) -> str:
-    low, high = difference.interval.low * 100, difference.interval.high * 100
-    gap = f"{difference.value * 100:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}, {difference.items} items)"
+    value, low, high = difference.value, difference.interval.low, difference.interval.high
+    if _metric(difference) != "difference":
+        gap = f"{value:+.4g} (95 % interval {low:+.4g} to {high:+.4g}, {difference.items} seeds)"
+    else:
+        span = f"95 % interval {low * 100:+.1f} to {high * 100:+.1f}"
+        gap = f"{value * 100:+.1f} points ({span}, {difference.items} items)"
     said = {"improved": "is better than", "tied": "is tied with", "worse": "is worse than"}[verdict]
     return f"{finalist} {said} {reference}: {gap}."
 

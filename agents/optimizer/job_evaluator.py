@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from agents.optimizer.failures import FailureMemory
 from agents.optimizer.racing import ItemPool, Key
 from agents.optimizer.search import Measured
 from agents.optimizer.space import Point, SearchSpace
@@ -27,6 +28,7 @@ class JobEvaluator:
     sow: StatementOfWork
     space: SearchSpace
     root: str = ""
+    failures: FailureMemory = field(default_factory=FailureMemory)
 
     def candidate_id(self, point: Point) -> str:
         """Return the trial's id: a hash of its recipe."""
@@ -56,6 +58,8 @@ class JobEvaluator:
         asked = [(b, _items_of(b, keys)) for b in self.sow.benchmarks_of(Role.SEARCH)]
         wanted = [(b, ids) for b, ids in asked if ids is None or ids]
         found = await asyncio.gather(*(self._evaluate(candidate, b, ids) for b, ids in wanted))
+        for evaluation in found:
+            self.failures.keep(candidate.id, evaluation)
         scores = {
             (b.name, item): score
             for (b, _), evaluation in zip(wanted, found, strict=True)

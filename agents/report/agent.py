@@ -1,27 +1,17 @@
 """The report agent: gathers what the stages left behind, asks for a summary, renders and stores."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-
-from pydantic import BaseModel
+from collections.abc import Mapping
 
 from agents.context import RunContext
-from agents.optimizer.confirm import fresh_sow
 from agents.report.compose import compose
 from agents.report.content import ReportInput
+from agents.report.gather import gather
+from agents.report.model_card import model_card
 from agents.report.prose import summary_question
-from agents.report.publish import model_card, publishing_problems
+from agents.report.publish import publishing_problems
 from agents.report.render import data_files, render_html, render_markdown
-from agents.tasks import task_pack
-from core.errors import JobFailedError, NotFoundError
-from core.recipes import published
-from core.types.candidate import Applicabilities, Candidate, Leaderboard
-from core.types.evaluation import Evaluation
-from core.types.optimization import Confirmation, OptimizationResult
-from core.types.recipe import Recipe
 from core.types.run import Stage
-from core.types.sow import Role
-from core.types.work import Survey
 
 MEDIA = {
     "html": "text/html",
@@ -57,54 +47,3 @@ def report_files(report: ReportInput, summary: str) -> Mapping[str, str]:
         files["recipe.yaml"] = report.recipe.to_yaml()
         files["model-card.md"] = model_card(report)
     return files
-
-
-async def gather(context: RunContext) -> ReportInput:
-    """Return what the run left behind; stages that never ran leave their part empty."""
-    roles = ("confirm", "screen", "show")
-    found = {role: await _document(context, f"leaderboard.{role}", Leaderboard) for role in roles}
-    boards = {role: board for role, board in found.items() if board is not None}
-    applicability = await _document(context, "applicability", Applicabilities)
-    confirmation = await _document(context, "confirmation", Confirmation)
-    candidates = tuple(await context.records.candidates(context.run_id))
-    run = await context.runs.get(context.run_id)
-    report = ReportInput(
-        run_id=context.run_id, sow=context.sow, survey=await _document(context, "survey", Survey),
-        applicabilities=applicability.rows if applicability else (), candidates=candidates, leaderboards=boards,
-        evaluations=tuple(await _evaluations(context, boards, confirmation)),
-        optimization=await _document(context, "optimization", OptimizationResult), confirmation=confirmation,
-        spent=run.spent, environment=dict(context.environment), llm_model=context.brain.model,
-    )  # fmt: skip
-    return report.evolve(recipe=_published_recipe(report))
-
-
-async def _document[D: BaseModel](context: RunContext, name: str, kind: type[D]) -> D | None:
-    try:
-        return await context.records.get(context.run_id, name, kind)
-    except NotFoundError:
-        return None
-
-
-async def _evaluations(
-    context: RunContext, boards: Mapping[str, Leaderboard], confirmation: Confirmation | None
-) -> Sequence[Evaluation]:
-    """Return the evaluations that the leaderboards rest on: their jobs are done and are found by their keys."""
-    found: list[Evaluation] = []
-    pack = task_pack(context.sow.kind)
-    for role, board in boards.items():
-        sow = fresh_sow(context.sow) if role == "confirm" and confirmation else context.sow
-        for row in board.rows:
-            for payload in pack.payloads(sow, row.candidate, Role(role), context.root):
-                try:
-                    result = await context.jobs.run(payload)
-                except JobFailedError:
-                    continue
-                found += [result] if isinstance(result, Evaluation) else []
-    return found
-
-
-def _published_recipe(report: ReportInput) -> Recipe | None:
-    winner: Candidate | None = report.winner.candidate if report.winner else None
-    if winner is None or winner.recipe is None or report.sow.models is None:
-        return None
-    return published(winner.recipe, report.sow.models)

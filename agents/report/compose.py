@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from agents.report.blocks import Block, Callout, Cell, Document, Facts, Paragraph, Section, Table
-from agents.report.content import ReportInput, duration, percent
+from agents.report.content import ReportInput, duration, shown
+from agents.report.reproduction_section import reproduction_section
 from agents.report.result_sections import lead_blocks, result_section, task_section, tried_section
 from agents.report.search_sections import (
     cost_section,
@@ -13,8 +14,8 @@ from agents.report.search_sections import (
     reading_section,
     recipe_section,
     search_section,
-    survey_section,
 )
+from agents.report.survey_section import survey_section
 from agents.report.wording import Say
 from core.types.evaluation import Evaluation
 
@@ -28,6 +29,7 @@ def compose(report: ReportInput, summary: str = "") -> Document:
     found = (
         result_section(report, say),
         tried_section(report, say),
+        reproduction_section(report, say),
         search_section(report, say),
         recipe_section(report, say),
         next_section(report, say),
@@ -90,6 +92,6 @@ def _evidence_row(report: ReportInput, ref: str, evaluation: Evaluation | None) 
         Cell(text=f"{evaluation.benchmark} ({evaluation.role})"),
         Cell(text=evaluation.protocol),
         Cell(text=str(evaluation.score.items), kind="number"),
-        Cell(text=percent(evaluation.score.value), kind="number"),
+        Cell(text=shown(evaluation.score), kind="number"),
         Cell(text=duration(seconds) if seconds else "–", kind="number"),
     )

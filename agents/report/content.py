@@ -8,12 +8,15 @@ from core.types.base import Value
 from core.types.candidate import Applicability, Candidate, Leaderboard, Ranked
 from core.types.evaluation import Evaluation, Score
 from core.types.optimization import Confirmation, OptimizationResult
+from core.types.publication import Publication
 from core.types.recipe import Recipe
+from core.types.reproduction import ReproductionRow
 from core.types.run import Spent
 from core.types.sow import StatementOfWork
 from core.types.work import Survey
 
 SHORT = 8
+SHARES = frozenset({"weighted mean", "exact_match", "constraint_match", "difference"})
 
 
 def short_id(evaluation_id: str) -> str:
@@ -33,10 +36,12 @@ class ReportInput(Value):
     evaluations: tuple[Evaluation, ...] = ()
     optimization: OptimizationResult | None = None
     confirmation: Confirmation | None = None
+    reproductions: tuple[ReproductionRow, ...] = ()
     spent: Spent = Spent()
     environment: dict[str, str] = Field(default_factory=dict)
     llm_model: str | None = None
     recipe: Recipe | None = None
+    publication: Publication | None = None
 
     @property
     def worker_s(self) -> float:
@@ -91,18 +96,38 @@ def points(value: float) -> str:
     return f"{value * 100:+.1f}".replace("-", "−")
 
 
+def is_share(score: Score) -> bool:
+    """Return whether a score is a share of items, shown in percent; a command's metric is a number on its own scale."""
+    return score.metric in SHARES or score.metric.startswith("pass@")
+
+
+def shown(score: Score) -> str:
+    """Return a score as it is read."""
+    return percent(score.value) if is_share(score) else f"{score.value:.4g}"
+
+
+def gap(score: Score) -> str:
+    """Return a difference as it is read: in points, or on the metric's own scale; with its sign."""
+    return _signed(score, score.value)
+
+
+def _signed(score: Score, value: float) -> str:
+    return points(value) if is_share(score) else f"{value:+.4g}".replace("-", "−")
+
+
 def interval(score: Score) -> str:
-    """Return a score's interval in percent, or a dash where it has none."""
+    """Return a score's interval, in percent where it is a share, or a dash where it has none."""
     if score.interval is None:
         return "–"
-    return f"{score.interval.low * 100:.1f} – {score.interval.high * 100:.1f}"
+    low, high = score.interval.low, score.interval.high
+    return f"{low * 100:.1f} – {high * 100:.1f}" if is_share(score) else f"{low:.4g} – {high:.4g}"
 
 
 def point_interval(score: Score) -> str:
-    """Return a difference's interval in points."""
+    """Return a difference's interval."""
     if score.interval is None:
         return "–"
-    return f"{points(score.interval.low)} … {points(score.interval.high)}"
+    return f"{_signed(score, score.interval.low)} … {_signed(score, score.interval.high)}"
 
 
 def duration(seconds: float) -> str:

@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator
 INK, QUIET, FAINT = "#1d2730", "#6b7780", "#d9dfe3"
 ACCENT, WARM, COOL = "#0f6f78", "#c2571a", "#5a6fb0"
 KINDS = {"baseline": (WARM, "s"), "method": (COOL, "o"), "reproduction": (COOL, "^"), "trial": (ACCENT, "D")}
+PALETTE = (ACCENT, WARM, COOL, "#9a8c3c", QUIET, "#7d4f7a", "#b9c3c9")
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9.5,
@@ -178,6 +179,23 @@ def history(
     return figure.svg
 
 
+def timeline(years: Sequence[int], series: Mapping[str, Sequence[int]], axis: str) -> str:
+    """Draw counts by year, stacked. `series`: name -> a count a year."""
+    with drawing("timeline", height=2.9) as figure:
+        axes = figure.axes
+        below = [0] * len(years)
+        for place, (name, counts) in enumerate(series.items()):
+            axes.bar(years, counts, 0.72, bottom=below, color=PALETTE[place % len(PALETTE)], label=name)
+            below = [b + c for b, c in zip(below, counts, strict=True)]
+        axes.set_ylabel(axis)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+        axes.grid(axis="y", color=FAINT, lw=0.6)
+        axes.set_axisbelow(True)
+        axes.legend(fontsize=8.5, ncols=4, handletextpad=0.4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure.svg
+
+
 def bars(name: str, labels: Sequence[str], values: Sequence[float], axis: str, digits: int = 0) -> str:
     """Draw one bar a label, the first on top."""
     with drawing(name, height=0.7 + 0.27 * len(labels)) as figure:
@@ -203,14 +221,13 @@ def bars(name: str, labels: Sequence[str], values: Sequence[float], axis: str, d
 
 def grouped_bars(skills: Sequence[str], series: Mapping[str, Sequence[tuple[float, float, float]]], axis: str) -> str:
     """Draw candidates' scores by skill with intervals. `series`: name -> (low, value, high) a skill, in percent."""
-    palette = (ACCENT, WARM, COOL, "#9a8c3c", QUIET)
     width = 0.8 / max(1, len(series))
     with drawing("skills", height=3.3) as figure:
         axes = figure.axes
         for place, (name, values) in enumerate(series.items()):
             xs = [i - 0.4 + width * (place + 0.5) for i in range(len(skills))]
             heights = [v for _, v, _ in values]
-            axes.bar(xs, heights, width * 0.88, color=palette[place % len(palette)], label=name)
+            axes.bar(xs, heights, width * 0.88, color=PALETTE[place % len(PALETTE)], label=name)
             below = [v - low for low, v, _ in values]
             above = [high - v for _, v, high in values]
             axes.errorbar(xs, heights, yerr=[below, above], fmt="none", ecolor=INK, elinewidth=0.9, capsize=2)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from agents.report.content import ReportInput
+from agents.report.content import ReportInput, is_share
 from agents.report.wording import Say
 from core.types.candidate import Fidelity
 from core.types.evaluation import Score
@@ -23,7 +23,7 @@ def _confirmation(report: ReportInput, say: Say) -> Iterator[str]:
     if sow.kind == "merge" and not sow.benchmarks_of(Role.CONFIRM):
         yield say("next_confirm")
     if confirmation and confirmation.verdict == "tied":
-        own = [c for c in confirmation.comparisons if c.candidate_id == confirmation.winner]
+        own = [c for c in confirmation.comparisons if c.candidate_id == confirmation.winner and is_share(c.difference)]
         wanted = [items_needed(c.difference) for c in own if c.difference.value > 0.002]
         if wanted and max(wanted) > 0:
             gain = min(c.difference.value for c in own if c.difference.value > 0.002)

@@ -14,6 +14,7 @@ from pydantic import Field
 from agents.decision import Question
 from agents.report.blocks import Block, Bullets, Callout, Code, Document, Facts, Paragraph, Table
 from agents.report.content import ReportInput, percent
+from agents.report.content import shown as as_read
 from agents.report.wording import Say
 from core.types.base import Value
 from core.types.candidate import CandidateKind
@@ -80,7 +81,7 @@ def _screened(report: ReportInput, say: Say) -> Iterator[str]:
     ties = sum(r.tie_group == 1 for r in board.rows) - 1
     yield say(
         "summary_tried", methods=len(board.rows) - baselines, baselines=baselines, items=leader.score.items,
-        leader=leader.candidate.name, score=percent(leader.score.value),
+        leader=leader.candidate.name, score=as_read(leader.score),
         tied=say("summary_tied", count=ties) if ties else "",
     )  # fmt: skip
 

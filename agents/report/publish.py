@@ -1,10 +1,12 @@
-"""Publishing: the model card, the gate in front of it, and an upload to a model hub behind an approval.
+"""Publishing: the gate in front of it, the export of the winner as a worker's job, an upload behind an approval.
 
 The gate refuses what confirmation did not show to be better, and experts whose licenses the Statement of Work does not
 allow. It does not read license texts.
 """
 
 import asyncio
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -12,11 +14,21 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HfUriError
 from pydantic import SecretStr
 
-from agents.report.content import ReportInput, interval, percent, point_interval, points, short_id
-from agents.report.render import escape_markdown
-from core.errors import ConflictError, SourceError
+from agents.context import RunContext
+from agents.report.content import ReportInput
+from agents.report.gather import gather
+from agents.report.model_card import model_card
+from core.calibration import calibration_for
+from core.errors import ConflictError, JobFailedError, NotFoundError, SourceError
 from core.types.base import Value
+from core.types.job import Exported, MergeExport
+from core.types.publication import Publication
+from core.types.run import Stage
 from core.types.sow import Gate
+
+DOCUMENT = "publication"
+FOLDER = "model"
+MEDIA = {"json": "application/json", "md": "text/markdown", "yml": "application/yaml", "txt": "text/plain"}
 
 
 class Hub(Value):
@@ -54,65 +66,67 @@ def check_publishable(report: ReportInput) -> None:
         raise ConflictError(f"This result is not published: {'; '.join(problems)}.", fix="Read the report's verdict.")
 
 
-def model_card(report: ReportInput) -> str:
-    """Return the model card: results with intervals, how it was made, licenses, and what was not shown."""
-    models, winner = report.sow.models, report.winner
-    if models is None or winner is None or report.recipe is None:
-        raise ConflictError("A model card needs a merge task with a winner that has a recipe.")
-    known = sorted({m.licence for m in (models.base, *models.experts) if m.licence})
-    head = [
-        "---",
-        f"license: {known[0].lower() if len(known) == 1 else 'other'}",
-        "library_name: transformers",
-        "tags: [merge, mergekit]",
-        "---",
-        "",
-        f"# {escape_markdown(report.sow.title)}",
-        "",
-        f"A merge of {len(models.experts)} experts on {escape_markdown(models.base.model)} by the method "
-        f"`{winner.candidate.recipe.method if winner.candidate.recipe else 'unknown'}`.",
-        "",
-    ]
-    return "\n".join([*head, *_results(report), *_parents(report), *_recipe(report)]) + "\n"
+async def publish_result(context: RunContext) -> None:
+    """Export the winner where the gate lets it through, upload it where that is set up, and keep what became of it."""
+    report = await gather(context)
+    problems = publishing_problems(report)
+    found = Publication(problems=tuple(problems)) if problems else await _publish(context, report)
+    await context.records.put(context.run_id, DOCUMENT, found)
+    said = f"Not published: {'; '.join(found.problems)}." if found.problems else f"Exported {len(found.files)} files."
+    where = f" Uploaded to {found.address}." if found.address else ""
+    await context.journal.event(
+        "model.kept_back" if found.problems else "model.exported", " ".join(filter(None, (said + where, found.note))),
+        stage=Stage.REPORT, problems=found.problems, files=sorted(found.files), address=found.address,
+    )  # fmt: skip
 
 
-def _results(report: ReportInput) -> list[str]:
-    winner, board, confirmation = report.winner, report.board, report.confirmation
-    if winner is None or board is None:
-        return []
-    refs = " ".join(f"E:{short_id(i)}" for i in winner.evaluation_ids)
-    lines = ["## Results", "", "| Slice | Score | 95 % interval | Items |", "| --- | ---: | ---: | ---: |"]
-    scores = {"all": winner.score, **(winner.skills if len(winner.skills) > 1 else {})}
-    lines += [
-        f"| {escape_markdown(name)} ({board.role}) | {percent(s.value)} | {interval(s)} | {s.items} |"
-        for name, s in scores.items()
-    ]
-    lines += ["", f"Evaluations: {refs or 'none'}.", ""]
-    for c in confirmation.comparisons if confirmation else ():
-        if c.candidate_id == winner.candidate.id:
-            name = escape_markdown(report.names.get(c.reference_id, c.reference_id))
-            lines.append(
-                f"Against {name}: {points(c.difference.value)} points ({point_interval(c.difference)}), {c.verdict}."
-            )
-    if confirmation is None or not confirmation.improved:
-        lines.append("No improvement over the best reference was confirmed.")
-    return [*lines, ""]
+async def _publish(context: RunContext, report: ReportInput) -> Publication:
+    winner, models = report.winner, report.sow.models
+    if winner is None or winner.candidate.recipe is None or models is None:
+        raise TypeError("the gate lets only winners with a recipe through")
+    payload = MergeExport(
+        candidate_id=winner.candidate.id, models=models, recipe=winner.candidate.recipe, card=model_card(report),
+        root=context.root, calibration=calibration_for(report.sow, winner.candidate.recipe.method),
+    )  # fmt: skip
+    try:
+        result = await context.jobs.run(payload)
+    except JobFailedError as error:
+        return Publication(problems=(f"the export failed: {error.message}",))
+    if not isinstance(result, Exported):
+        return Publication(problems=("the export gave no files",))
+    names = {f"{FOLDER}/{name}": digest for name, digest in sorted(result.files.items())}
+    for name, digest in names.items():
+        media = MEDIA.get(name.rpartition(".")[2], "application/octet-stream")
+        await context.artifacts.name(context.run_id, name, digest, media)
+    found = Publication(candidate_id=winner.candidate.id, files=names, checksum=result.checksum)
+    return await _uploaded(context, report, found) if context.settings.publish_to else found
 
 
-def _parents(report: ReportInput) -> list[str]:
-    models = report.sow.models
-    if models is None:
-        return []
-    rows = [
-        f"| {escape_markdown(m.name)} | {escape_markdown(m.model)} | {escape_markdown(m.licence or 'unknown')} |"
-        for m in (models.base, *models.experts)
-    ]
-    return ["## Parents and their licenses", "", "| Name | Model | License |", "| --- | --- | --- |", *rows, ""]
+async def _uploaded(context: RunContext, report: ReportInput, found: Publication) -> Publication:
+    """Upload the files. The run came past its gates: where the SoW names the one before publishing, a person agreed."""
+    hub = Hub(
+        endpoint=context.settings.hub_url, token=context.settings.hub_token,
+        repository=f"{context.settings.publish_to}/{context.run_id}",
+    )  # fmt: skip
+    approved = Gate.BEFORE_PUBLISHING in context.sow.approvals
+    if not approved:
+        return found.evolve(note="Not uploaded: the Statement of Work does not ask for approval before publishing.")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            _link(context, found.files, Path(folder))
+            address = await upload(report, Path(folder), hub, approved=approved)
+        except (SourceError, NotFoundError) as error:
+            return found.evolve(note=f"Not uploaded: {error.message}")
+    return found.evolve(address=address)
 
 
-def _recipe(report: ReportInput) -> list[str]:
-    text = report.recipe.to_yaml() if report.recipe else ""
-    return ["## Recipe", "", "`mergekit-yaml recipe.yaml out/` gives this model.", "", "```yaml", text.strip(), "```"]
+def _link(context: RunContext, files: Mapping[str, str], folder: Path) -> None:
+    """Lay the stored bytes out under their names."""
+    for name, digest in files.items():
+        bytes_of = context.artifacts.path_of(digest).resolve()
+        if not bytes_of.is_file():
+            raise NotFoundError(f"the bytes of {name} are not on this host; share the artifact directory")
+        (folder / Path(name).name).symlink_to(bytes_of)
 
 
 async def upload(report: ReportInput, folder: Path, hub: Hub, *, approved: bool) -> str:
@@ -133,7 +147,7 @@ def _upload(folder: Path, hub: Hub) -> str:
         api.create_repo(hub.repository, private=hub.private, exist_ok=True)
         api.upload_folder(
             repo_id=hub.repository, folder_path=folder, commit_message="Add the merged model",
-            allow_patterns=["*.safetensors", "*.json", "*.md", "*.yaml", "*.model", "*.txt", "*.jinja"],
+            allow_patterns=["*.safetensors", "*.json", "*.md", "*.yaml", "*.yml", "*.model", "*.txt", "*.jinja"],
         )  # fmt: skip
     except (HfHubHTTPError, HfUriError, httpx.HTTPError, OSError) as error:
         raise SourceError(f"The hub refused the upload to {hub.repository}: {type(error).__name__}.") from error

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from agents.report import figures
 from agents.report.blocks import Block, Callout, Cell, Fact, Facts, Figure, Paragraph, Section, Status, Table
-from agents.report.content import ReportInput, duration, interval, percent, point_interval, points
+from agents.report.content import ReportInput, duration, gap, interval, is_share, point_interval, shown
 from agents.report.wording import Say
 from core.types.candidate import Leaderboard, Ranked
 from core.types.evaluation import Score
@@ -37,7 +37,7 @@ def verdict_callout(report: ReportInput, say: Say) -> Callout:
     text = say(f"{confirmation.verdict}_text", winner=winner.candidate.name, references=references or "–")
     gaps = [
         say(
-            "difference_to", points=points(c.difference.value), name=report.names.get(c.reference_id, c.reference_id),
+            "difference_to", points=gap(c.difference), name=report.names.get(c.reference_id, c.reference_id),
             interval=point_interval(c.difference),
         )
         for c in own
@@ -66,12 +66,12 @@ def _facts(report: ReportInput, say: Say) -> Facts:
     facts, winner = [], report.winner
     if winner is not None:
         note = say("score_note", interval=interval(winner.score))
-        facts.append(Fact(label=say("score"), value=percent(winner.score.value), note=note, refs=_refs(report, winner)))
+        facts.append(Fact(label=say("score"), value=shown(winner.score), note=note, refs=_refs(report, winner)))
     # The gain that counts is the one over the strongest reference.
     for comparison in sorted(_own(report), key=lambda c: c.difference.value)[:1]:
         name = report.names.get(comparison.reference_id, comparison.reference_id)
         note = say("gain_note", name=name, interval=point_interval(comparison.difference))
-        facts.append(Fact(label=say("gain"), value=points(comparison.difference.value), note=note))
+        facts.append(Fact(label=say("gain"), value=gap(comparison.difference), note=note))
     if report.optimization and report.optimization.trials:
         note = say("trials_note", items=f"{report.optimization.item_evaluations:,}")
         facts.append(Fact(label=say("trials"), value=str(len(report.optimization.trials)), note=note))
@@ -145,7 +145,7 @@ def _comparison_row(report: ReportInput, c: Comparison, say: Say) -> tuple[Cell,
     return (
         Cell(text=report.names.get(c.candidate_id, c.candidate_id)),
         Cell(text=report.names.get(c.reference_id, c.reference_id)),
-        Cell(text=points(c.difference.value), refs=refs, kind="number"),
+        Cell(text=gap(c.difference), refs=refs, kind="number"),
         Cell(text=point_interval(c.difference), kind="number"),
         Cell(text=p, kind="number"),
         Cell(text=say(VERDICT_WORDS[c.verdict]), kind="chip"),
@@ -179,29 +179,39 @@ def board_table(report: ReportInput, board: Leaderboard, say: Say, caption: str)
 def _board_row(report: ReportInput, board: Leaderboard, row: Ranked, say: Say) -> tuple[Cell, ...]:
     refs = report.refs(row.candidate.id, board.role)
     seconds = report.seconds(row.candidate.id, board.role)
-    gap = f"{points(row.difference.value)}  ({point_interval(row.difference)})" if row.difference else "–"
+    behind = f"{gap(row.difference)}  ({point_interval(row.difference)})" if row.difference else "–"
     return (
         Cell(text=str(row.rank), kind="number"),
         Cell(text=str(row.tie_group), kind="number"),
         Cell(text=row.candidate.name),
-        Cell(text=percent(row.score.value), refs=refs, kind="number"),
+        Cell(text=shown(row.score), refs=refs, kind="number"),
         Cell(text=interval(row.score), kind="number"),
-        Cell(text=gap, kind="number"),
+        Cell(text=behind, kind="number"),
         Cell(text=f"{seconds:.1f}" if seconds is not None else "–", kind="number"),
     )
 
 
 def _ends(score: Score) -> tuple[float, float, float]:
-    """Return low, value and high in percent."""
+    """Return low, value and high: in percent, or on the metric's own scale."""
+    factor = _factor(score)
     low, high = (score.interval.low, score.interval.high) if score.interval else (score.value, score.value)
-    return min(low, score.value) * 100, score.value * 100, max(high, score.value) * 100
+    return min(low, score.value) * factor, score.value * factor, max(high, score.value) * factor
+
+
+def _factor(score: Score) -> float:
+    return 100.0 if is_share(score) else 1.0
+
+
+def _axis(board: Leaderboard, say: Say) -> str:
+    """Return what a board's scores are, for an axis."""
+    return say("score_axis") if board.rows and is_share(board.rows[0].score) else board.metric
 
 
 def _forest(board: Leaderboard, say: Say, name: str = "forest") -> Figure:
     rows = board.rows[:SHOWN_IN_FIGURES]
     svg = figures.forest(
         name, [r.candidate.name for r in rows], [_ends(r.score) for r in rows], [r.candidate.kind.value for r in rows],
-        say("score_axis"),
+        _axis(board, say),
     )  # fmt: skip
     lines = [f"{r.candidate.id},{r.score.value:.6f},{_low_high(r.score)},{r.tie_group}" for r in board.rows]
     data = "\n".join(("candidate,score,low,high,tie_group", *lines)) + "\n"
@@ -216,9 +226,9 @@ def _pareto(report: ReportInput, board: Leaderboard, say: Say) -> Iterator[Figur
     rows = [(r, s) for r in board.rows if (s := report.seconds(r.candidate.id, board.role)) is not None]
     if len(rows) < 3:
         return
-    dots = [(s, r.score.value * 100, r.candidate.kind.value, r.candidate.name) for r, s in rows]
+    dots = [(s, r.score.value * _factor(r.score), r.candidate.kind.value, r.candidate.name) for r, s in rows]
     legend = {k: say(k) for k in ("baseline", "method", "reproduction", "trial")}
-    svg = figures.pareto(dots, (say("seconds_axis"), say("score_axis")), legend)
+    svg = figures.pareto(dots, (say("seconds_axis"), _axis(board, say)), legend)
     lines = [f"{r.candidate.id},{s:.3f},{r.score.value:.6f}" for r, s in rows]
     data = "\n".join(("candidate,seconds,score", *lines)) + "\n"
     yield Figure(name="pareto", caption=say("pareto_caption"), svg=svg, alt=say("pareto_caption"), data=data)

@@ -1,4 +1,4 @@
-"""The sections about the search, the recipe, the survey, the cost, what to try next, and the evidence."""
+"""The sections about the search, the recipe, the cost, what to try next, and how to read the numbers."""
 
 from collections.abc import Iterator, Mapping
 
@@ -10,7 +10,6 @@ from agents.report.wording import Say
 from core.merging_table import DECLARATIONS
 from core.types.candidate import Applicability, Fidelity
 from core.types.optimization import OptimizationResult, TrialRecord
-from core.types.work import Survey, Work
 
 BEST_TRIALS = 8
 
@@ -119,22 +118,7 @@ def recipe_section(report: ReportInput, say: Say) -> Section | None:
     if winner is None or recipe is None:
         return None
     code = Code(language="yaml", text=recipe.to_yaml(), caption=say("recipe_caption", name=winner.candidate.name))
-    return Section(id="recipe", title=say("recipe"), blocks=(code,))
-
-
-def survey_section(report: ReportInput, say: Say) -> Section | None:
-    """Return the works with what became of each; None where there was no survey."""
-    survey = report.survey
-    if survey is None:
-        return None
-    blocks: list[Block] = [Paragraph(text=_survey_text(survey, say))]
-    if survey.works:
-        verdicts = {a.work_key: a for a in report.applicabilities if a.work_key}
-        rows = tuple(_work_row(report, w, verdicts.get(w.key), say) for w in _sorted(survey.works))
-        columns = ("work", "year", "categories", "code", "applied", "our_score")
-        table = Table(columns=tuple(say(c) for c in columns), rows=rows, caption=say("survey_caption"), wide=True)
-        blocks.append(table)
-    return Section(id="survey", title=say("survey"), blocks=tuple(blocks))
+    return Section(id="recipe", title=say("recipe"), blocks=(code, *_published(report, say)))
 
 
 def methods_section(report: ReportInput, say: Say) -> Section | None:
@@ -165,46 +149,15 @@ def _method_row(report: ReportInput, row: Applicability, say: Say) -> tuple[Cell
     )
 
 
-def _survey_text(survey: Survey, say: Say) -> str:
-    text = say("survey_text", kept=len(survey.works), dropped=survey.dropped, borderline=len(survey.borderline))
-    coverage = survey.coverage
-    if coverage and None not in (coverage.estimated_total, coverage.low, coverage.high):
-        body = say(
-            "coverage_text", total=round(coverage.estimated_total or 0), low=round(coverage.low or 0),
-            high=round(coverage.high or 0), method=coverage.method,
-        )  # fmt: skip
-        text += " " + say("coverage", text=body)
-    return text
-
-
-def _sorted(works: tuple[Work, ...]) -> list[Work]:
-    return sorted(works, key=lambda w: (w.categories[:1], -(w.year or 0), w.title))
-
-
-def _work_row(report: ReportInput, work: Work, verdict: Applicability | None, say: Say) -> tuple[Cell, ...]:
-    code = next((r.url for r in work.repositories if r.url.startswith("https://")), None)
-    url = work.url if work.url and work.url.startswith("https://") else None
-    applied = "–"
-    if verdict is not None:
-        applied = say.listed([part for part in (verdict.method, say(verdict.fidelity.value)) if part])
-        applied = f"{applied}. {verdict.reason}" if verdict.reason else applied
-    score, refs = _score_of(report, work.key)
-    return (
-        Cell(text=work.title, url=url),
-        Cell(text=str(work.year or "–"), kind="number"),
-        Cell(text=say.listed(list(work.categories)) or "–"),
-        Cell(text=code.removeprefix("https://") if code else "–", url=code),
-        Cell(text=applied),
-        Cell(text=score, refs=refs, kind="number"),
-    )
-
-
-def _score_of(report: ReportInput, work_key: str) -> tuple[str, tuple[str, ...]]:
-    board = report.leaderboards.get("screen")
-    row = next((r for r in board.rows if r.candidate.work_key == work_key), None) if board else None
-    if row is None:
-        return "–", ()
-    return percent(row.score.value), report.refs(row.candidate.id, "screen")
+def _published(report: ReportInput, say: Say) -> Iterator[Paragraph]:
+    found = report.publication
+    if found is None:
+        return
+    if found.problems:
+        yield Paragraph(text=say("not_exported", reasons="; ".join(found.problems)))
+        return
+    more = say("uploaded", address=found.address) if found.address else found.note
+    yield Paragraph(text=say("exported", count=len(found.files), checksum=found.checksum, more=more).strip())
 
 
 def cost_section(report: ReportInput, say: Say) -> Section:

@@ -2,9 +2,14 @@
 
 from typing import Literal
 
+from agents.report.reproduction_words import REPRODUCTION_WORDS
+from agents.report.survey_words import SURVEY_WORDS
+
 Language = Literal["en", "zh"]
 
 WORDS: dict[str, tuple[str, str]] = {
+    **REPRODUCTION_WORDS,
+    **SURVEY_WORDS,
     # frame
     "report": ("Research report", "研究报告"),
     "contents": ("Contents", "目录"),
@@ -106,8 +111,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "to_leader": ("To the leader", "与首位之差"),
     "seconds": ("Seconds", "秒"),
     "screen_caption": (
-        "All candidates on the screening slices. Candidates of one tie group can't be told from its best member.",
-        "筛选切片上的全部候选。同一并列组的候选与该组最好者无法区分。",
+        "All candidates on the screening slices. All below a tie group are worse than its best, beyond chance.",
+        "筛选切片上的全部候选。并列组之下的候选都显著差于该组最好者。",
     ),
     "forest_caption": (
         "Scores with 95 % intervals. Squares are baselines, circles methods, diamonds trials of the optimizer.",
@@ -178,31 +183,15 @@ WORDS: dict[str, tuple[str, str]] = {
     "recipe": ("The recipe", "配方"),
     "recipe_caption": ("mergekit YAML of {name}: “mergekit-yaml recipe.yaml out/” gives this model.",
                        "{name} 的 mergekit 配置：用 “mergekit-yaml recipe.yaml out/” 可得到该模型。"),
-    # survey
-    "survey": ("What is known", "文献调研"),
-    "survey_text": (
-        "{kept} works bear on the task; {dropped} found works do not, {borderline} are borderline.",
-        "{kept} 篇文献与任务相关；{dropped} 篇不相关，{borderline} 篇难以判定。",
+    "exported": (
+        "The model is exported: {count} files under “model/” of this run’s files, checksum {checksum}. {more}",
+        "模型已导出：本次运行文件的 “model/” 下共 {count} 个文件，校验和 {checksum}。{more}",
     ),
-    "coverage": ("Coverage: {text}", "覆盖率：{text}"),
-    "coverage_text": (
-        "an estimated {total} works exist ({low} to {high}), by {method}.",
-        "估计共有 {total} 篇（{low} 到 {high}），方法：{method}。",
-    ),
-    "work": ("Work", "文献"),
-    "year": ("Year", "年份"),
-    "categories": ("Categories", "类别"),
-    "code": ("Code", "代码"),
-    "applied": ("Applied as", "如何使用"),
-    "our_score": ("Our score", "我们的得分"),
-    "survey_caption": ("Works and what became of each on this task.", "文献及其在本任务中的处理。"),
     "methods": ("Methods", "方法"),
     "why": ("What differs, or why not", "差异或原因"),
     "methods_caption": ("Every built-in method on this task.", "本任务中的全部内置方法。"),
-    "exact": ("exact", "原样"),
-    "adapted": ("adapted", "改编"),
-    "not_applicable": ("not applicable", "不适用"),
-    "not_built_in": ("not built in", "未内置"),
+    "uploaded": ("It lies at {address}.", "已上传至 {address}。"),
+    "not_exported": ("The model is not exported: {reasons}.", "模型未导出：{reasons}。"),
     # cost, next, reading, evidence
     "cost": ("What it cost", "成本"),
     "quantity": ("Quantity", "项目"),

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from agents.sandbox.leases import Lease, LeaseFolder, Owner
-from agents.sandbox.output import outputs
+from agents.sandbox.output import drained, outputs
 from agents.sandbox.port import (
     GATEWAY_PORT,
     HOST_SOCKETS,
@@ -131,22 +131,22 @@ class BubblewrapSandbox:
         watch = asyncio.create_task(
             until_over(process.pid, self.workspace, self.spec.limits, seconds or self.spec.limits.seconds)
         )
+        ending = Ending.KILLED
         try:
             async with contextlib.aclosing(outputs(process, watch)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Ending):
+                        ending = piece
                         _kill(process.pid)
-                        await process.wait()
-                        yield Exit(code=None, ending=piece)
-                        return
+                        break
                     yield piece
-            code = await process.wait()
-            yield Exit(code=code) if code >= 0 else Exit(code=None, ending=Ending.KILLED)
+            await drained(process)
+            code = process.returncode if ending is Ending.KILLED else None
+            yield Exit(code=code) if code is not None and code >= 0 else Exit(code=None, ending=ending)
         finally:
             watch.cancel()
             _kill(process.pid)
-            # Reads what is left, or the pipes would stay open.
-            await process.communicate()
+            await drained(process)
             self._hold(self._running - {held})
 
     async def kill(self) -> None:

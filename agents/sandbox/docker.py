@@ -20,7 +20,7 @@ from docker.models.containers import Container
 from docker.types import DeviceRequest
 
 from agents.sandbox.leases import Lease, LeaseFolder, Owner
-from agents.sandbox.output import outputs
+from agents.sandbox.output import drained, outputs
 from agents.sandbox.port import (
     GATEWAY_PORT,
     HOST_SOCKETS,
@@ -182,22 +182,22 @@ class DockerSandbox:
             env={**_engine_environment(), **inside},
         )
         watch = asyncio.create_task(self._until_over(seconds or self.spec.limits.seconds))
+        ending: Ending | None = None
         try:
             async with contextlib.aclosing(outputs(process, watch)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Ending):
-                        yield Exit(code=None, ending=piece)
-                        return
+                        ending = piece
+                        break
                     yield piece
-            yield await self._exit(await process.wait())
+            if ending is None:
+                yield await self._exit(await process.wait())
+                return
+            await self._stop(process, mark)
+            yield Exit(code=None, ending=ending)
         finally:
             watch.cancel()
-            # The client first: an engine that can't hand output over does nothing else for that container.
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            # Reads what is left, or the pipes would stay open.
-            await process.communicate()
-            await self._end(mark)
+            await self._stop(process, mark)
 
     async def kill(self) -> None:
         """Kill everything in the container, and start it anew: the next command finds the same workspace."""
@@ -210,6 +210,13 @@ class DockerSandbox:
         await asyncio.to_thread(self._container.client.close)
         await self._relay.close()
         self._leases.release(self.spec.id, delete=delete)
+
+    async def _stop(self, process: asyncio.subprocess.Process, mark: str) -> None:
+        """End a command; the client first: an engine that can't hand output over does nothing else meanwhile."""
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await drained(process)
+        await self._end(mark)
 
     async def _until_over(self, seconds: float) -> Ending:
         loop = asyncio.get_running_loop()

@@ -57,6 +57,14 @@ async def outputs(process: asyncio.subprocess.Process, watch: asyncio.Task[Endin
         await asyncio.gather(*readers, return_exceptions=True)
 
 
+async def drained(process: asyncio.subprocess.Process) -> None:
+    """Read what is left in a process's pipes and await its end.
+
+    Its `wait` alone never returns while a full pipe keeps its end of file from being seen.
+    """
+    await process.communicate()
+
+
 def _streams(process: asyncio.subprocess.Process) -> list[tuple[asyncio.StreamReader, Name]]:
     if process.stdout is None or process.stderr is None:
         raise ValueError("the process was started without pipes")

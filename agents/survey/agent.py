@@ -11,10 +11,13 @@ from agents.survey.code_links import link_code
 from agents.survey.coverage import estimate, hidden_list_recall
 from agents.survey.dedupe import Found
 from agents.survey.desk import Desk, Sources, Workbench
+from agents.survey.drafting import draft, has_categories
 from agents.survey.gather import CATALOGUE, Gatherer
-from agents.survey.harvest import harvest_lists, topical_surveys
+from agents.survey.harvest import find_seeds, harvest_lists, topical_surveys
 from agents.survey.judgement import assess_all, classify, screen
-from agents.survey.meaning import closeness
+from agents.survey.ledger import Asked
+from agents.survey.likeness import Likeness, likeness_of
+from agents.survey.meaning import Vectors, closeness, embedded
 from agents.survey.merging_taxonomy import MERGING, applies_to_merging
 from agents.survey.prose import write_prose
 from agents.survey.queries import as_context, grown, plan_question
@@ -22,6 +25,7 @@ from agents.survey.screening import KEEP, Screener, Verdict, by_score
 from agents.survey.snowball import Snowball
 from agents.survey.taxonomy import Taxonomy, extend
 from agents.survey.topic import Topic, topic_of
+from core.errors import JobFailedError, OperatorError
 from core.types.run import Stage
 from core.types.sow import StatementOfWork
 from core.types.work import Coverage, Screening, Survey, Work
@@ -65,9 +69,11 @@ class Procedure:
 
     async def gather(self) -> None:
         """Search, harvest lists and surveys, grow queries, snowball."""
+        seeds = await find_seeds(self.gatherer, self.sources, self.topic)
         await self._search(await self._plan(self.topic.labels))
         await harvest_lists(self.gatherer, self.sources, self.topic)
         surveys = topical_surveys(self.bench.pool, self.topic, lambda w: self.screener.tokens_of(w)[0])
+        await self.snowball.expand([f for f in seeds if not f.work.is_survey])
         await self.snowball.expand(surveys, SURVEYS)
         inside, outside = self._titles()
         await self._search(await self._plan(grown(self.topic, inside, outside, self.desk.limits.grown_queries)))
@@ -77,13 +83,14 @@ class Procedure:
     async def conclude(self) -> Survey:
         """Screen, classify, link code, estimate coverage and assess."""
         pool, topic = self.bench.pool, self.topic
-        if self.desk.texts is not None:
-            self.screener.closeness = await closeness(self.desk.texts, pool, self.screener.judge(pool))
+        vectors = await self._meaning()
+        self.screener.closeness = closeness(vectors, self.screener.judge(pool))
         verdicts = await screen(self.desk, topic, pool, self.screener.judge(pool))
         kept = by_score(pool, verdicts, lambda v: v.screening is Screening.KEPT)
         borderline = by_score(pool, verdicts, lambda v: v.screening is Screening.BORDERLINE)
-        taxonomy = self._taxonomy(kept)
-        labels = await classify(self.desk, taxonomy, kept)
+        likeness = likeness_of(kept, vectors)
+        taxonomy = self._taxonomy(kept, likeness)
+        labels = await classify(self.desk, taxonomy, kept, likeness)
         await link_code(self.gatherer, self.sources, kept)
         works = [
             found.work.evolve(
@@ -95,7 +102,7 @@ class Procedure:
         ]
         used = {c for w in works for c in w.categories}
         concluded = Survey(
-            works=tuple(await assess_all(self.desk, works)),
+            works=tuple(await assess_all(self.desk, works, self.sow.language)),
             borderline=tuple(_scored(f.work, verdicts[f.key]) for f in borderline),
             dropped=len(pool) - len(kept) - len(borderline),
             taxonomy={key: text for key, text in taxonomy.described().items() if key in used},
@@ -104,11 +111,25 @@ class Procedure:
             stop_reason=self.bench.stop_reason,
             model_used=self.desk.brain.model,
         )
-        return concluded.model_copy(update={"prose": await write_prose(self.desk.brain, concluded)})
+        return concluded.model_copy(update={"prose": await write_prose(self.desk.brain, concluded, self.sow.language)})
+
+    async def _meaning(self) -> Vectors:
+        """Return the works' embeddings, or nothing where none can be had: a survey goes on without them."""
+        if self.desk.texts is None:
+            return {}
+        try:
+            return await embedded(self.desk.texts, tuple(self.bench.pool))
+        except (JobFailedError, OperatorError) as error:
+            self.bench.ledger.noted(Asked("embeddings", f"{len(self.bench.pool)} works"), f"failed: {error.message}")
+            await self.desk.journal.event(
+                "survey.embeddings_failed", f"Going on without embeddings: {error.message}", stage=Stage.SURVEY
+            )
+            return {}
 
     async def _plan(self, policy: Sequence[str]) -> list[str]:
         titles = self._titles()[0][:_SHOWN_TITLES]
-        context = as_context(f"{self.sow.title}. {self.sow.task}", titles)
+        asks = " ".join(self.sow.survey.questions)
+        context = as_context(f"{self.sow.title}. {self.sow.task} {asks}", titles)
         asked = () if policy == self.topic.labels else self.topic.labels
         plan = await self.desk.brain.decide(plan_question(self.topic, context, asked, policy))
         queries = [*policy, *plan.queries] if not asked else [q for q in plan.queries if q not in asked]
@@ -135,9 +156,12 @@ class Procedure:
         outside = by_score(self.bench.pool, verdicts, lambda v: v.screening is not Screening.KEPT)
         return [f.work.title for f in inside], [f.work.title for f in outside]
 
-    def _taxonomy(self, kept: Sequence[Found]) -> Taxonomy:
+    def _taxonomy(self, kept: Sequence[Found], likeness: Likeness) -> Taxonomy:
         paths = [path for found in kept for paths in found.headings.values() for path in paths]
-        return extend(self.base, [*paths, *((c,) for found in kept for c in found.work.categories)])
+        named = [(category,) for found in kept for category in found.work.categories]
+        topic = frozenset(s for phrase in self.topic.phrases for s in phrase)
+        taxonomy = extend(self.base, [*paths, *named], topic)
+        return taxonomy if has_categories(taxonomy) else draft(taxonomy, [f.work.title for f in kept], likeness, topic)
 
     def _coverage(self, kept: Sequence[Found], unkept: Sequence[float]) -> Coverage:
         surveys = topical_surveys(kept, self.topic, lambda w: self.screener.tokens_of(w)[0])

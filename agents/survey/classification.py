@@ -1,21 +1,27 @@
-"""Which categories a work belongs to, with the evidence: what sources state, then list headings, then wording.
+"""Which categories a work belongs to, with the evidence: what sources state, then list headings, then its likeness.
 
 Multi-label: a work may stand in several categories. Each label says what it rests on, so that a reader can judge it.
+Where neither a source nor a list says it, three things count: the words by which a category is known, the same words
+in the works most like it, and what the listed works teach of their categories (likeness.py).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agents.survey.dedupe import Found
-from agents.survey.taxonomy import OTHER, SURVEY, Category, Taxonomy
-from agents.survey.text import contains_phrase, stems
-from agents.survey.wording import Wording, learn
+import numpy as np
+from numpy.typing import NDArray
 
-ENOUGH = 0.6
+from agents.survey.dedupe import Found
+from agents.survey.likeness import Likeness, likeness_of
+from agents.survey.taxonomy import OTHER, SURVEY, Category, Taxonomy
+from agents.survey.text import contains_phrase, shorten, stems
+
+ENOUGH = 0.05
 NEAR_BEST = 0.6
 MAX_LABELS = 3
+# Weaker words alone are no evidence.
+_LEAST_CUE = 0.6
 _ABSTRACT = 0.4
-_LEARNED = 1.5
 
 
 @dataclass(frozen=True)
@@ -27,18 +33,35 @@ class Label:
 
 
 class Classifier:
-    """Classifies works into a taxonomy; learns the wording of categories from works that lists put there."""
+    """Classifies works into a taxonomy; learns from those that sources and lists put into its categories."""
 
-    def __init__(self, taxonomy: Taxonomy, found: Iterable[Found]) -> None:
+    def __init__(self, taxonomy: Taxonomy, found: Sequence[Found], likeness: Likeness | None = None) -> None:
         self.taxonomy = taxonomy
-        self._cues = {c.key: _stemmed(c) for c in taxonomy.categories}
-        self._learned = self._learn(tuple(found))
+        self._found = tuple(found)
+        self._row = {one.key: row for row, one in enumerate(self._found)}
+        self._keys = [c.key for c in taxonomy.categories]
+        self._phrases = {c.key: _stemmed(c) for c in taxonomy.categories}
+        self._likeness = likeness or likeness_of(self._found, {})
+        known = self._known()
+        self._members = {key: np.flatnonzero(known[:, c]).tolist() for c, key in enumerate(self._keys)}
+        self._seen: list[dict[str, list[str]]] = [{} for _ in self._found]
+        self._scores = self._likeness.learned(known) + self._likeness.spread(self._cues())
 
     def labels(self, found: Found) -> tuple[Label, ...]:
         """Return a work's categories, the surest first; `other` where nothing is shown."""
-        stated = [*self._stated(found), *self._listed(found)]
-        labels = tuple({label.category: label for label in reversed(stated)}.values())[::-1]
-        return labels[:MAX_LABELS] or self._worded(found) or (Label(OTHER, "no evidence for any category"),)
+        sure = self._sure(found)
+        if sure:
+            return sure[:MAX_LABELS]
+        scores = self._scores[self._row[found.key]]
+        order = [c for c in np.argsort(-scores, kind="stable") if self._keys[c] != OTHER]
+        if not order or scores[order[0]] < ENOUGH:
+            return (Label(OTHER, "no evidence for any category"),)
+        near = [c for c in order if scores[c] >= max(ENOUGH, NEAR_BEST * scores[order[0]])]
+        return tuple(Label(self._keys[c], self._why(found, self._keys[c])) for c in near[:MAX_LABELS])
+
+    def _sure(self, found: Found) -> tuple[Label, ...]:
+        labels = [*self._stated(found), *self._listed(found)]
+        return tuple({label.category: label for label in reversed(labels)}.values())[::-1]
 
     def _stated(self, found: Found) -> list[Label]:
         named = [(name, self.taxonomy.of_name(name)) for name in found.work.categories]
@@ -54,41 +77,46 @@ class Classifier:
                     labels.append(Label(category.key, f"{origin} lists it under “{path[-1]}”"))
         return labels
 
-    def _worded(self, found: Found) -> tuple[Label, ...]:
-        title = stems(found.work.title, keep_stop_words=True)
-        abstract = stems(found.work.abstract, keep_stop_words=True)
-        scored = []
-        for category in self.taxonomy.categories:
-            score, seen = self._cue_score(category, title, abstract)
-            wording = self._learned.get(category.key)
-            if wording:
-                score += _LEARNED * wording.score(stems(found.work.title))
-            if score >= ENOUGH:
-                why = f"its wording: {', '.join(seen)}" if seen else "worded like the works listed there"
-                scored.append((score, Label(category.key, why)))
-        scored.sort(key=lambda s: -s[0])
-        return tuple(label for score, label in scored if score >= NEAR_BEST * scored[0][0])[:MAX_LABELS]
+    def _known(self) -> NDArray[np.float64]:
+        """Return the categories that sources and lists put works into, a work's shares adding to one."""
+        known = np.zeros((len(self._found), len(self._keys)))
+        for row, one in enumerate(self._found):
+            for label in self._sure(one):
+                known[row, self._keys.index(label.category)] = 1.0
+        return known / np.maximum(known.sum(axis=1, keepdims=True), 1.0)
 
-    def _cue_score(self, category: Category, title: list[str], abstract: list[str]) -> tuple[float, Sequence[str]]:
+    def _cues(self) -> NDArray[np.float64]:
+        """Return what words say of each work, its shares adding to one where they say enough."""
+        cues = np.zeros((len(self._found), len(self._keys)))
+        for row, one in enumerate(self._found):
+            title = stems(one.work.title, keep_stop_words=True)
+            abstract = stems(one.work.abstract, keep_stop_words=True)
+            for column, key in enumerate(self._keys):
+                cues[row, column], seen = self._cue_score(key, title, abstract)
+                if seen:
+                    self._seen[row][key] = seen
+        cues[cues.max(axis=1, initial=0.0) < _LEAST_CUE] = 0.0
+        return cues / np.maximum(cues.sum(axis=1, keepdims=True), 1e-12)
+
+    def _cue_score(self, key: str, title: list[str], abstract: list[str]) -> tuple[float, list[str]]:
         score, seen = 0.0, []
-        for phrase, (cue, weight) in self._cues[category.key].items():
+        for phrase, (cue, weight) in self._phrases[key].items():
             here = contains_phrase(title, phrase)
             if here or contains_phrase(abstract, phrase):
                 score += weight if here else weight * _ABSTRACT
                 seen.append(cue)
         return score, seen
 
-    def _learn(self, found: Sequence[Found]) -> dict[str, Wording]:
-        shown: dict[str, set[str]] = {}
-        for one in found:
-            for label in (*self._stated(one), *self._listed(one)):
-                shown.setdefault(label.category, set()).add(one.key)
-        everyone = {key for keys in shown.values() for key in keys}
-        titles = {one.key: stems(one.work.title) for one in found if one.key in everyone}
-        return {
-            category: learn([titles[k] for k in sorted(keys)], [titles[k] for k in sorted(everyone - keys)])
-            for category, keys in shown.items()
-        }
+    def _why(self, found: Found, category: str) -> str:
+        row = self._row[found.key]
+        seen = self._seen[row].get(category)
+        if seen:
+            return f"its wording: {', '.join(seen)}"
+        members = [m for m in self._members[category] if m != row]
+        if members:
+            like = self._found[self._likeness.nearest(row, members)].work.title
+            return f"most like “{shorten(like, 80)}” among the works known to be there"
+        return "worded like works that show it"
 
 
 def _stemmed(category: Category) -> dict[tuple[str, ...], tuple[str, float]]:

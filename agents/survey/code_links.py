@@ -22,14 +22,13 @@ _HITS_READ = 3
 
 async def link_code(gatherer: Gatherer, sources: Sources, kept: Sequence[Found]) -> None:
     """Put onto each kept work its repositories, verified; the most relevant works first while the budget lasts."""
-    for found in kept:
-        await _from_hub(gatherer, sources, found)
-    if sources.code is None:
+    await gatherer.side_by_side([_from_hub(gatherer, sources, found) for found in kept])
+    host = sources.code
+    if host is None:
         return
-    for found in [f for f in kept if not f.work.repositories][: gatherer.desk.limits.code_searches]:
-        await _from_search(gatherer, sources.code, found)
-    for found in kept:
-        await _verify(gatherer, sources.code, found)
+    without = [f for f in kept if not f.work.repositories][: gatherer.desk.limits.code_searches]
+    await gatherer.side_by_side([_from_search(gatherer, host, found) for found in without])
+    await gatherer.side_by_side([_verify(gatherer, host, found) for found in kept])
 
 
 async def _from_hub(gatherer: Gatherer, sources: Sources, found: Found) -> None:

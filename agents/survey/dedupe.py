@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.survey.text import normalize_title, words
+from agents.survey.text import normalize_title, printable, words
 from core.types.work import Provenance, Repository, Work, WorkIds
 
 MAX_PROVENANCE = 12
+# Years that no paper can be of are mistakes of the source.
+OLDEST, NEWEST = 1600, 2100
 
 
 @dataclass
@@ -57,7 +59,9 @@ def key_of(ids: WorkIds, title: str, first_author: str = "", year: int | None = 
 def make_work(title: str, ids: WorkIds, **facts: Any) -> Work:
     """Build a work with its key from what a source said."""
     authors: tuple[str, ...] = tuple(facts.get("authors") or ())
-    clean = " ".join(title.split())
+    clean = printable(title)
+    if facts.get("year") is not None and not OLDEST <= facts["year"] <= NEWEST:
+        facts["year"] = None
     key = key_of(ids, clean, authors[0] if authors else "", facts.get("year"))
     return Work(key=key, title=clean, ids=ids, **facts)
 

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable
 
-from agents.survey.text import normalize_title, words
+from agents.survey.text import acronym_of, normalize_title, shorten, words
 from core.types.work import Survey, Work
 
 _CSV_COLUMNS = (
@@ -17,6 +17,7 @@ _CSV_COLUMNS = (
     "screening", "method", "code", "code_status", "licence", "stars", "last_commit", "pros", "cons", "evidence",
     "sources",
 )  # fmt: skip
+_LEDGER_COLUMNS = ("source", "query", "page", "found", "new", "kept", "dropped", "reason", "cached", "seconds")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "~": r"\textasciitilde{}",
@@ -81,10 +82,19 @@ def link_of(work: Work) -> str | None:
 
 
 def label_of(work: Work) -> str:
-    """Return how a work is named in running text: first author and year, or the start of its title."""
-    author = work.authors[0].split()[-1] if _has_author(work) else " ".join(work.title.split()[:3])
-    more = " et al." if len(work.authors) > 1 else ""
-    return f"{author}{more} {work.year}" if work.year else f"{author}{more}"
+    """Return how a work is named in running text: first author and year, or else its arXiv id or short name."""
+    if not _has_author(work):
+        name = f"arXiv {work.ids.arxiv}" if work.ids.arxiv else acronym_of(work.title) or shorten(work.title, 40)
+        return name if work.ids.arxiv or not work.year else f"{name}, {work.year}"
+    first = work.authors[0].split(",")[0].split()[-1]
+    match len(work.authors):
+        case 1:
+            names = first
+        case 2:
+            names = f"{first} & {work.authors[1].split(',')[0].split()[-1]}"
+        case _:
+            names = f"{first} et al."
+    return f"{names} {work.year}" if work.year else names
 
 
 def to_csv(survey: Survey) -> str:
@@ -115,6 +125,15 @@ def _join(parts: Iterable[str]) -> str:
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
     return f"'{text}" if text.startswith(_FORMULA) and not isinstance(value, int | float) else text
+
+
+def ledger_csv(survey: Survey) -> str:
+    """Return every question that was asked, one a row, with what became of the works it found."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_LEDGER_COLUMNS)
+    writer.writerows([_cell(getattr(row, column)) for column in _LEDGER_COLUMNS] for row in survey.ledger)
+    return out.getvalue()
 
 
 def to_csl(survey: Survey) -> str:

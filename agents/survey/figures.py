@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from agents.survey.language import Say
+from agents.survey.taxonomy import in_parts
 from core.types.work import Survey
 
 WIDTH = 760
@@ -57,15 +59,17 @@ def flow_of(survey: Survey) -> Flow:
     )
 
 
-def flow_figure(survey: Survey) -> str:
+def flow_figure(survey: Survey, say: Say) -> str:
     """Return the flow of numbers from records to works in scope."""
     flow = flow_of(survey)
-    sources = ", ".join(f"{name} {count}" for name, count in flow.by_source) or "none"
+    sources = ", ".join(f"{say(name)} {count}" for name, count in flow.by_source) or say("none")
+    merged = f"{say('Merged as duplicates')}: {max(0, flow.records - flow.distinct)}"
+    left = f"{say('Dropped')}: {flow.dropped}; {say('Borderline')}: {flow.borderline}"
     boxes = [
-        (f"Records identified: {flow.records}", sources, None),
-        (f"Distinct works: {flow.distinct}", "", f"Merged as duplicates: {max(0, flow.records - flow.distinct)}"),
-        (f"Screened: {flow.distinct}", "", f"Dropped: {flow.dropped}; borderline: {flow.borderline}"),
-        (f"In scope: {flow.kept}", f"with code: {flow.with_code}", None),
+        (f"{say('Records identified')}: {flow.records}", sources, None),
+        (f"{say('Distinct works')}: {flow.distinct}", "", merged),
+        (f"{say('Screened')}: {flow.distinct}", "", left),
+        (f"{say('In scope')}: {flow.kept}", say("{n} with code").format(n=flow.with_code), None),
     ]
     parts = []
     for number, (head, below, aside) in enumerate(boxes):
@@ -79,10 +83,10 @@ def flow_figure(survey: Survey) -> str:
             parts.append(f'<path d="M480 {top + 27} H510" stroke="{_QUIET}" marker-end="url(#tip)"/>')
             parts.append(f'<rect x="514" y="{top + 6}" width="236" height="42" rx="4" fill="#fff" stroke="{_QUIET}"/>')
             parts.append(_text(524, top + 31, aside, size=12))
-    return _svg(10 + len(boxes) * 84, "Flow of records from the sources to the works in scope", parts)
+    return _svg(10 + len(boxes) * 84, say("Flow of records from the sources to the works in scope"), parts)
 
 
-def taxonomy_figure(survey: Survey) -> str:
+def taxonomy_figure(survey: Survey, say: Say) -> str:
     """Return the number of works in each category, a work counted in its first one."""
     counts = _first_categories(survey)
     shown = counts.most_common(_MOST_CATEGORIES)
@@ -90,17 +94,17 @@ def taxonomy_figure(survey: Survey) -> str:
     parts = []
     for number, (key, count) in enumerate(shown):
         top = 8 + number * 24
-        name = survey.taxonomy.get(key, key).partition(": ")[0]
+        name = say(in_parts(survey.taxonomy.get(key, key))[0])
         parts.append(_text(8, top + 15, name[:44], size=12))
         parts.append(
             f'<rect x="330" y="{top + 2}" width="{max(2, 370 * count // longest)}" height="17" '
             f'fill="{_PALETTE[number % len(_PALETTE)]}"/>'
         )
         parts.append(_text(336 + max(2, 370 * count // longest), top + 15, str(count), size=12))
-    return _svg(16 + len(shown) * 24, "Works by category", parts)
+    return _svg(16 + len(shown) * 24, say("Works by category"), parts)
 
 
-def timeline_figure(survey: Survey) -> str:
+def timeline_figure(survey: Survey, say: Say) -> str:
     """Return the works by year, stacked by category."""
     years = [w.year for w in survey.works if w.year]
     if not years:
@@ -125,11 +129,11 @@ def timeline_figure(survey: Survey) -> str:
         if totals[year]:
             parts.append(_text(left + step / 2, bottom - 4, str(totals[year]), size=10, anchor="middle"))
     for number, key in enumerate(series):
-        name = survey.taxonomy.get(key, key).partition(": ")[0]
+        name = say(in_parts(survey.taxonomy.get(key, key))[0])
         x, y = 40 + (number % 3) * 240, 250 + (number // 3) * 18
         parts.append(_bar(x, y - 9, 10, 10, _PALETTE[number % len(_PALETTE)]))
         parts.append(_text(x + 16, y, name[:34], size=11))
-    return _svg(262 + 18 * (-(-len(series) // 3) - 1), "Works by year and category", parts)
+    return _svg(262 + 18 * (-(-len(series) // 3) - 1), say("Works by year and category"), parts)
 
 
 def _first_categories(survey: Survey) -> Counter[str]:

@@ -54,16 +54,28 @@ class Gatherer:
 
     async def ask_all(self, inquiries: Sequence[Inquiry]) -> list[Taken | None]:
         """Ask questions side by side and take their answers in order; None for each that was not answered."""
-        slots = asyncio.Semaphore(self.desk.limits.concurrency)
 
         async def one(inquiry: Inquiry) -> tuple[Page, float] | None:
-            async with slots:
-                start = time.perf_counter()
-                page = await self.guard(inquiry.asked, inquiry.put)
-                return None if page is None else (page, time.perf_counter() - start)
+            start = time.perf_counter()
+            page = await self.guard(inquiry.asked, inquiry.put)
+            return None if page is None else (page, time.perf_counter() - start)
 
-        answers = await asyncio.gather(*(one(i) for i in inquiries))
-        return [a and self._take(i, *a) for i, a in zip(inquiries, answers, strict=True)]
+        answers = await self.side_by_side([one(i) for i in inquiries])
+        taken = [a and self._take(i, *a) for i, a in zip(inquiries, answers, strict=True)]
+        if any(taken):
+            note = f"{len(self.bench.pool)} works found, last asked: {inquiries[-1].asked.source}"
+            await self.desk.journal.progress(Stage.SURVEY, len(self.bench.pool), 0, note)
+        return taken
+
+    async def side_by_side[T](self, questions: Sequence[Awaitable[T]]) -> list[T]:
+        """Await questions that don't depend on each other, so many at a time as the limits allow."""
+        slots = asyncio.Semaphore(self.desk.limits.concurrency)
+
+        async def one(question: Awaitable[T]) -> T:
+            async with slots:
+                return await question
+
+        return await asyncio.gather(*(one(q) for q in questions))
 
     async def guard[T](self, asked: Asked, put: Callable[[], Awaitable[T]]) -> T | None:
         """Return the answer, or None when the source fails or the budget is used up, which is then on record."""

@@ -12,11 +12,12 @@ from agents.survey.gather import Gatherer, Inquiry
 from agents.survey.ledger import Asked
 from agents.survey.lists import CuratedList, is_topical, read_list
 from agents.survey.sources.ports import ListCandidate, ListedWork, Resolver
-from agents.survey.text import normalize_title
+from agents.survey.text import arxiv_id, doi, normalize_title
 from agents.survey.topic import Topic
 from core.types.work import Repository, Work, WorkIds
 
 LISTS = "lists"
+SEEDS = "seeds"
 ID_BATCH = 50
 
 
@@ -24,7 +25,24 @@ async def harvest_lists(gatherer: Gatherer, sources: Sources, topic: Topic) -> t
     """Find curated lists of the topic and pool the works they name; return the lists."""
     found = await _find_lists(gatherer, sources, topic)
     for curated in found:
-        await _resolve(gatherer, sources.resolvers, curated)
+        await _resolve(gatherer, sources.resolvers, curated.entries, LISTS)
+        _mark(gatherer, curated)
+    return found
+
+
+async def find_seeds(gatherer: Gatherer, sources: Sources, topic: Topic) -> list[Found]:
+    """Pool the works that the user named by arXiv id, DOI or title, as declared to be in scope."""
+    entries = [ListedWork(title=seed, arxiv=arxiv_id(seed), doi=doi(seed)) for seed in topic.seeds]
+    await _resolve(gatherer, sources.resolvers, entries, SEEDS)
+    found = []
+    for entry in entries:
+        record = gatherer.bench.pool.find(_sketch(entry))
+        if record is None:
+            gatherer.bench.ledger.noted(Asked(SEEDS, entry.title), "found at no scholarly source")
+            continue
+        record.declared = True
+        record.occasions.add(SEEDS)
+        found.append(record)
     return found
 
 
@@ -51,22 +69,34 @@ async def _find_lists(gatherer: Gatherer, sources: Sources, topic: Topic) -> tup
     return tuple(lists)
 
 
-async def _resolve(gatherer: Gatherer, resolvers: Sequence[Resolver], curated: CuratedList) -> None:
-    """Ask scholarly sources for a list's entries: by arXiv id in batches, the rest by title, until one has them."""
-    pending = {_pointer(e): e for e in curated.entries}
+async def _resolve(
+    gatherer: Gatherer, resolvers: Sequence[Resolver], entries: Sequence[ListedWork], occasion: str
+) -> None:
+    """Ask scholarly sources for works: by arXiv id or DOI in batches, what has neither by title, until one has them."""
     for resolver in resolvers:
-        pending = {p: e for p, e in pending.items() if gatherer.bench.pool.find(_sketch(e)) is None}
-        ids = [e.arxiv for e in pending.values() if e.arxiv]
+        missing = _missing(gatherer, entries)
+        ids = [i for i in (e.arxiv or e.doi for e in missing) if i]
         batches = [ids[i : i + ID_BATCH] for i in range(0, len(ids), ID_BATCH)]
-        titles = [e.title for e in pending.values() if not e.arxiv]
+        titles = [e.title for e in missing if not e.arxiv and not e.doi]
         await gatherer.ask_all(
             [
-                Inquiry(Asked(resolver.name, f"ids:{len(b)} from {b[0]}"), partial(resolver.by_ids, b), LISTS)
+                Inquiry(Asked(resolver.name, f"ids:{len(b)} from {b[0]}"), partial(resolver.by_ids, b), occasion)
                 for b in batches
             ]
-            + [Inquiry(Asked(resolver.name, f"title:{t}"), partial(resolver.by_title, t), LISTS) for t in titles]
+            + [Inquiry(Asked(resolver.name, f"title:{t}"), partial(resolver.by_title, t), occasion) for t in titles]
         )
-    _mark(gatherer, curated)
+    for resolver in resolvers:
+        # Publishers' ids are not known everywhere; titles are.
+        titles = [e.title for e in _missing(gatherer, entries) if e.doi and not e.arxiv]
+        await gatherer.ask_all(
+            [Inquiry(Asked(resolver.name, f"title:{t}"), partial(resolver.by_title, t), occasion) for t in titles]
+        )
+
+
+def _missing(gatherer: Gatherer, entries: Sequence[ListedWork]) -> list[ListedWork]:
+    """Return the entries that the pool does not hold, each once."""
+    pointers = {_pointer(e): e for e in entries}
+    return [e for e in pointers.values() if gatherer.bench.pool.find(_sketch(e)) is None]
 
 
 def _mark(gatherer: Gatherer, curated: CuratedList) -> None:

@@ -10,6 +10,7 @@ from agents.survey.assessment import assess
 from agents.survey.classification import Classifier
 from agents.survey.dedupe import Found, Pool
 from agents.survey.desk import Desk
+from agents.survey.likeness import Likeness
 from agents.survey.questions import (
     AssessmentAnswer,
     ClassificationAnswer,
@@ -52,9 +53,11 @@ def _screened(work: Work, verdict: Verdict) -> ScreenedWork:
     return ScreenedWork(key=work.key, decision=_WORD[verdict.screening], reason=shorten(verdict.reason, 300))  # type: ignore[arg-type]
 
 
-async def classify(desk: Desk, taxonomy: Taxonomy, found: Sequence[Found]) -> dict[str, ClassifiedWork]:
+async def classify(
+    desk: Desk, taxonomy: Taxonomy, found: Sequence[Found], likeness: Likeness
+) -> dict[str, ClassifiedWork]:
     """Return the categories of works, by key."""
-    classifier = Classifier(taxonomy, found)
+    classifier = Classifier(taxonomy, found, likeness)
     policies = {}
     for one in found:
         labels = classifier.labels(one)
@@ -69,12 +72,12 @@ async def classify(desk: Desk, taxonomy: Taxonomy, found: Sequence[Found]) -> di
     return decided
 
 
-async def assess_all(desk: Desk, works: Sequence[Work]) -> list[Work]:
-    """Return the works with pros and cons."""
+async def assess_all(desk: Desk, works: Sequence[Work], language: str = "en") -> list[Work]:
+    """Return the works with pros and cons, which a model writes in the report's language."""
     assessed: list[Work] = []
     for batch in batches(works):
         policy = AssessmentAnswer(works=[assess(w) for w in batch])
-        answer = await desk.brain.decide(assessment_question(batch, policy))
+        answer = await desk.brain.decide(assessment_question(batch, policy, language))
         by_key = {a.key: a for a in answer.works}
         assessed += [w.evolve(pros=tuple(by_key[w.key].pros), cons=tuple(by_key[w.key].cons)) for w in batch]
     return assessed

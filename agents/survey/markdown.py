@@ -1,16 +1,22 @@
-"""A survey as a Markdown report: numbers first, then a table per category, the ledger and how complete it is.
+"""A survey as a Markdown report: numbers first, then a table per category, what was asked and how complete it is.
 
-Titles and all other text from sources are escaped, so that they can't make markup, links or HTML.
+Titles and all other text from sources are escaped, so that they can't make markup, links or HTML. Every question is in
+the survey's ledger.csv; here they are summed up by source.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from agents.survey.exports import label_of, link_of
+from agents.survey.figures import flow_of
+from agents.survey.language import Say, count_of_works, in_language
 from agents.survey.prose import CITATION
-from core.types.work import Coverage, LedgerRow, Repository, Survey, Work
+from agents.survey.taxonomy import in_parts
+from core.types.work import LedgerRow, Repository, Survey, Work
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#!~$])")
+_MOST_FAILURES = 20
 
 
 def escape(text: str) -> str:
@@ -19,32 +25,84 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(lambda m: {"<": "&lt;", ">": "&gt;"}.get(m.group(1), "\\" + m.group(1)), flat)
 
 
-def to_markdown(survey: Survey, title: str) -> str:
+def to_markdown(survey: Survey, title: str, language: str = "en") -> str:
     """Return the report."""
-    parts = [f"# Survey: {escape(title)}", _summary(survey)]
-    parts += [_cited(paragraph, survey) for paragraph in survey.prose]
-    parts.append(_coverage(survey.coverage))
+    say = in_language(language)
+    parts = [f"# {say('Survey')}: {escape(title)}", _summary(survey, say), _flow(survey, say), _taxonomy(survey, say)]
+    parts += [_timeline(survey, say), _coverage(survey, say)]
+    if survey.prose:
+        parts.append(f"## {say('What the works do')}")
+        parts += [_cited(paragraph, survey) for paragraph in survey.prose]
     for key, described in survey.taxonomy.items():
         works = [w for w in survey.works if w.categories and w.categories[0] == key]
         if works:
-            parts.append(_category(key, described, works))
+            parts.append(_category(described, works, say))
     if survey.borderline:
-        parts.append(_borderline(survey.borderline))
-    parts.append(_ledger(survey.ledger))
+        parts.append(_borderline(survey.borderline, say))
+    parts.append(_ledger(survey.ledger, say))
     return "\n\n".join(p for p in parts if p) + "\n"
 
 
-def _summary(survey: Survey) -> str:
+def _summary(survey: Survey, say: Say) -> str:
     decided = (
-        f"the language model {escape(survey.model_used)}"
+        say("Decided by the language model {model}.").format(model=escape(survey.model_used))
         if survey.model_used
-        else "deterministic policies; no language model was used"
+        else say("Decided by deterministic policies; no language model was used.")
     )
-    found = len(survey.works) + len(survey.borderline) + survey.dropped
-    return (
-        f"{found} distinct works were found; {len(survey.works)} are in scope, {len(survey.borderline)} borderline, "
-        f"{survey.dropped} dropped. Stopped because {escape(survey.stop_reason)}. Decided by {decided}."
+    counted = say("{found} distinct works were found; {kept} are in scope, {borderline} borderline, {dropped} dropped.")
+    numbers = counted.format(
+        found=len(survey.works) + len(survey.borderline) + survey.dropped,
+        kept=f"**{len(survey.works)}**", borderline=len(survey.borderline), dropped=survey.dropped,
+    )  # fmt: skip
+    stopped = say("Stopped because {reason}.").format(reason=escape(say(survey.stop_reason)))
+    return f"{numbers} {stopped} {decided}"
+
+
+def _flow(survey: Survey, say: Say) -> str:
+    flow = flow_of(survey)
+    sources = ", ".join(f"{escape(say(name))} {count}" for name, count in flow.by_source)
+    rows = (
+        ("Records identified", flow.records, sources),
+        ("Merged as duplicates", max(0, flow.records - flow.distinct), ""),
+        ("Distinct works screened", flow.distinct, ""),
+        ("Dropped", flow.dropped, ""),
+        ("Borderline", flow.borderline, ""),
+        ("In scope", flow.kept, say("{n} with code").format(n=flow.with_code)),
     )
+    lines = [f"| {say(name)} | {number} | {note} |" for name, number, note in rows]
+    return "\n".join([f"## {say('Flow of numbers')}", "", "| | | |", "|---|---:|---|", *lines])
+
+
+def _taxonomy(survey: Survey, say: Say) -> str:
+    first = Counter(w.categories[0] for w in survey.works if w.categories)
+    every = Counter(c for w in survey.works for c in w.categories)
+    code = Counter(w.categories[0] for w in survey.works if w.categories and w.repositories)
+    columns = (say("category"), say("works"), say("also here"), say("with code"), say("what belongs here"))
+    lines = [f"## {say('Taxonomy')}", "", f"| {' | '.join(columns)} |", "|---|---:|---:|---:|---|"]
+    for key, described in survey.taxonomy.items():
+        if first[key] or every[key]:
+            name, what, _ = in_parts(described)
+            lines.append(
+                f"| {escape(say(name))} | {first[key]} | {every[key] - first[key] or ''} | {code[key] or ''} | "
+                f"{escape(say(what))} |"
+            )
+    return "\n".join(lines) if len(lines) > 4 else ""
+
+
+def _timeline(survey: Survey, say: Say) -> str:
+    years = Counter(w.year for w in survey.works if w.year)
+    if not years:
+        return ""
+    shown = sorted(years)[-12:]
+    head = f"## {say('Timeline')}\n\n| {say('year')} | {' | '.join(map(str, shown))} |\n|---{'|---:' * len(shown)}|\n"
+    return head + f"| {say('works')} | {' | '.join(str(years[y]) for y in shown)} |"
+
+
+def _coverage(survey: Survey, say: Say) -> str:
+    if survey.coverage is None:
+        return ""
+    coverage = survey.coverage
+    return f"## {say('How complete this is')}\n\n{escape(say(coverage.note))}\n\n*{escape(say(coverage.method))}.*"
 
 
 def _cited(paragraph: str, survey: Survey) -> str:
@@ -52,9 +110,15 @@ def _cited(paragraph: str, survey: Survey) -> str:
     works = {w.key: w for w in survey.works}
     parts = CITATION.split(paragraph)
     return "".join(
-        (_named(works[part], label_of(works[part])) if part in works else "") if number % 2 else escape(part)
+        (f"({_named(works[part], label_of(works[part]))})" if part in works else "") if number % 2 else _edged(part)
         for number, part in enumerate(parts)
     )
+
+
+def _edged(text: str) -> str:
+    """Return escaped text that keeps the blanks at its ends, where a citation follows or went before."""
+    before, after = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
+    return f"{before}{escape(text)}{after}" if text.strip() else text
 
 
 def _named(work: Work, text: str) -> str:
@@ -62,55 +126,62 @@ def _named(work: Work, text: str) -> str:
     return f"[{escape(text)}](<{link}>)" if link else escape(text)
 
 
-def _coverage(coverage: Coverage | None) -> str:
-    if coverage is None:
-        return ""
-    return f"## How complete this is\n\n{escape(coverage.method)}. {escape(coverage.note)}"
-
-
-def _category(key: str, described: str, works: Sequence[Work]) -> str:
-    name, _, what = described.partition(": ")
-    head = f"## {escape(name)}\n\n{escape(what)} ({len(works)} works, `{key}`)\n\n"
-    rows = ["| work | year | for | against | code | method |", "|---|---|---|---|---|---|"]
-    rows += [_row(w) for w in sorted(works, key=lambda w: (-(w.year or 0), w.title))]
-    return head + "\n".join(rows)
-
-
-def _row(work: Work) -> str:
-    cells = (
-        _named(work, work.title),
-        str(work.year or ""),
-        _list(work.pros),
-        _list(work.cons),
-        _code(work.repositories),
-        work.method or "",
+def _category(described: str, works: Sequence[Work], say: Say) -> str:
+    name, what, typical = in_parts(described)
+    rows = [(_named(w, w.title), *_facts(w, say)) for w in sorted(works, key=lambda w: (-(w.year or 0), w.title))]
+    columns = [say(c) for c in ("work", "year", "for", "against", "code", "method", "why here")]
+    # A column without a single entry says nothing.
+    shown = [c for c in range(len(columns)) if any(row[c] for row in rows)]
+    lines = [f"| {' | '.join(columns[c] for c in shown)} |", "|---" * len(shown) + "|"]
+    lines += [f"| {' | '.join(row[c] for c in shown)} |" for row in rows]
+    head = (
+        f"## {escape(say(name))} ({count_of_works(len(works), say)})\n\n"
+        f"{escape(say(what))}. {escape(say(typical))}".rstrip()
+        + "\n\n"
     )
-    return "| " + " | ".join(cells) + " |"
-
-
-def _list(items: Iterable[str]) -> str:
-    return "; ".join(escape(i) for i in items)
-
-
-def _code(repositories: Sequence[Repository]) -> str:
-    if not repositories:
-        return ""
-    best = repositories[0]
-    facts = [best.status.value, best.licence, "archived" if best.archived else None]
-    return f"{escape(best.url)} ({', '.join(escape(f) for f in facts if f)})"
-
-
-def _borderline(works: Sequence[Work]) -> str:
-    rows = [f"- {escape(w.title)} ({w.year or 'no year'}): {escape(w.evidence)}" for w in works]
-    return "## Borderline\n\n" + "\n".join(rows)
-
-
-def _ledger(rows: Sequence[LedgerRow]) -> str:
-    columns = ("source", "query", "page", "found", "new", "kept", "dropped", "note")
-    head = f"## What was asked\n\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|\n"
-    lines = [
-        f"| {escape(r.source)} | {escape(r.query)} | {r.page} | {r.found} | {r.new} | {r.kept} | {r.dropped} | "
-        f"{escape(r.reason or ('from cache' if r.cached else ''))} |"
-        for r in rows
-    ]
     return head + "\n".join(lines)
+
+
+def _facts(work: Work, say: Say) -> tuple[str, ...]:
+    return (
+        str(work.year or ""),
+        _list(work.pros, say),
+        _list(work.cons, say),
+        "; ".join(_code(r, say) for r in work.repositories[:2]),
+        escape(work.method or ""),
+        escape(say(work.evidence)),
+    )
+
+
+def _list(items: Iterable[str], say: Say) -> str:
+    return "; ".join(escape(say(i)) for i in items)
+
+
+def _code(repository: Repository, say: Say) -> str:
+    facts = [say(repository.status.value), repository.licence, say("archived") if repository.archived else None]
+    facts += [say("last commit {date}").format(date=repository.last_commit) if repository.last_commit else None]
+    name = repository.url.removeprefix("https://github.com/").removeprefix("https://")
+    return f"{escape(name)} ({', '.join(escape(f) for f in facts if f)})"
+
+
+def _borderline(works: Sequence[Work], say: Say) -> str:
+    rows = [f"- {_named(w, w.title)} ({w.year or say('no year')}): {escape(say(w.evidence))}" for w in works]
+    return f"## {say('Borderline')}\n\n" + "\n".join(rows)
+
+
+def _ledger(rows: Sequence[LedgerRow], say: Say) -> str:
+    sources = dict.fromkeys(r.source for r in rows)
+    columns = [say(c) for c in ("source", "questions", "failed", "found", "new", "kept", "dropped")]
+    lines = [f"## {say('What was asked')}", "", f"| {' | '.join(columns)} |", "|---" + "|---:" * 6 + "|"]
+    for source in sources:
+        own = [r for r in rows if r.source == source]
+        failed = sum(r.reason.startswith("failed") for r in own)
+        counted = (sum(r.found for r in own), sum(r.new for r in own), sum(r.kept for r in own))
+        numbers = " | ".join(map(str, (len(own), failed, *counted, sum(r.dropped for r in own))))
+        lines.append(f"| {escape(say(source))} | {numbers} |")
+    failures = [r for r in rows if r.reason.startswith("failed")]
+    if failures:
+        lines += ["", say("Questions that were not answered:"), ""]
+        lines += [f"- {escape(r.source)}, {escape(r.query)}: {escape(r.reason)}" for r in failures[:_MOST_FAILURES]]
+    lines += ["", say("Each question, with what became of its works, is a row of ledger.csv.")]
+    return "\n".join(lines)

@@ -1,7 +1,7 @@
 """The families of model merging: the taxonomy that the merge task classifies by, and the field's own names for itself.
 
-The four families are those of the task's survey; cues are the field's usual words for each, written from the families'
-definitions. What lists and surveys add is drafted at run time (taxonomy.py).
+The four families are those of the task's survey; cues are the general terms by which each is defined, none of them the
+name of one paper. What lists and surveys add is drafted at run time (taxonomy.py).
 """
 
 from collections.abc import Iterable
@@ -19,11 +19,10 @@ MERGING = Taxonomy(
             {
                 "weighted averaging": 1.5, "coefficient": 1.5, "fisher": 1.5, "regression": 1.2, "regmean": 1.5,
                 "gradient matching": 1.5, "layer wise": 1, "layer aware": 1, "entropy": 1, "bayesian": 1.2,
-                "evolutionary": 1.5, "genetic": 1.2, "recipes": 1, "importance": 1, "sensitivity": 1.2,
-                "uncertainty": 1, "soup": 1, "scaling": 0.7, "parameter wise": 1.2, "statistics": 1.2,
-                "variational": 1, "weighting": 1.2, "non uniform": 1, "differentiable": 1, "optimization": 0.7,
-                "balancing": 0.7, "gradient": 0.7, "confidence": 0.7, "hyperparameter": 1, "learning to merge": 1.2,
-                "adaptive model merging": 1, "automatic": 0.7, "curvature": 1, "weighted": 1,
+                "evolutionary": 1.5, "genetic": 1.2, "importance": 1, "sensitivity": 1.2, "uncertainty": 1,
+                "soup": 1, "scaling": 0.7, "parameter wise": 1.2, "statistics": 1.2, "variational": 1,
+                "weighting": 1.2, "non uniform": 1, "differentiable": 1, "optimization": 0.7, "gradient": 0.7,
+                "confidence": 0.7, "hyperparameter": 1, "curvature": 1, "weighted": 1,
             },
             ("weighted", "weighting", "merging coefficients", "weighted based", "weighted averaging"),
             ("one model at inference, no extra cost",),
@@ -36,15 +35,12 @@ MERGING = Taxonomy(
             "projection, decomposition, adapters",
             {
                 "subspace": 2, "sparse": 1.2, "sparsification": 1.5, "low rank": 1.5, "rank": 1, "lora": 1.2,
-                "svd": 1.5, "singular": 1.5, "spectral": 1.5, "spectrum": 1.2, "orthogonal": 1.3, "projection": 1.2,
-                "pruning": 1.3, "mask": 1.3, "trim": 1.2, "drop": 1, "interference": 1, "conflict": 1,
-                "null space": 1.5, "sign": 1, "compress": 1.2, "quantization": 1.2, "eigen": 1.2, "localize": 1.2,
-                "redundancy": 1, "decomposition": 1.3, "direction": 1, "delta": 0.8, "basis": 1, "principal": 1,
-                "magnitude": 1, "isotropic": 1.2, "manifold": 1, "frequency": 1, "super mario": 1.5, "adapter": 0.8,
-                "dropout": 1, "binary": 1, "purifying": 1, "consensus": 0.8, "core space": 1.2, "rotation": 1,
-                "breadcrumbs": 1, "truncation": 1.2, "rescale": 1, "subnetwork": 1.3, "disentangling": 1,
-                "decoupling": 1, "fourier": 1.2, "redundant": 1, "task localized": 1.2, "lottery ticket": 1,
-                "essential": 0.7, "parameter competition": 1.2, "bit": 0.7, "superposition": 1,
+                "svd": 1.5, "singular": 1.5, "spectral": 1.5, "spectrum": 1.2, "orthogonal": 1.3,
+                "projection": 1.2, "pruning": 1.3, "mask": 1.3, "trim": 1.2, "drop": 1, "interference": 1,
+                "conflict": 1, "null space": 1.5, "sign": 1, "compress": 1.2, "quantization": 1.2, "eigen": 1.2,
+                "redundancy": 1, "decomposition": 1.3, "delta": 0.8, "basis": 1, "principal": 1, "magnitude": 1,
+                "manifold": 1, "frequency": 1, "adapter": 0.8, "dropout": 1, "binary": 1, "truncation": 1.2,
+                "rescale": 1, "subnetwork": 1.3, "fourier": 1.2, "redundant": 1, "lottery ticket": 1, "bit": 0.7,
             },
             ("subspace based", "subspace merging", "sparse merging", "low rank merging", "subspace"),
             ("less interference between tasks", "task vectors become small to store"),
@@ -58,10 +54,8 @@ MERGING = Taxonomy(
                 "routing": 2, "dynamic": 1.3, "mixture of experts": 1.5, "moe": 1.5, "mixture": 1, "gating": 1.5,
                 "input adaptive": 1.5, "input dependent": 1.5, "input aware": 1.5, "instance": 1,
                 "sample wise": 1.2, "on the fly": 1.2, "token level": 1.2, "retrieval": 1, "retriever": 1,
-                "upcycling": 1, "test time": 1, "twin": 1, "switch": 0.8, "conditional": 1, "selection": 0.7,
-                "input": 0.7, "retrieve": 1, "modular": 0.7, "arrow": 0.7, "at inference": 1, "ensembling": 0.7,
-                "experts": 0.6, "specialized": 0.5, "curvature aware merging of experts": 2, "multiplexing": 1,
-                "soft merging": 1, "zero shot generalization": 0.6,
+                "upcycling": 1, "test time": 1, "switch": 0.8, "conditional": 1, "selection": 0.7, "input": 0.7,
+                "retrieve": 1, "modular": 0.7, "at inference": 1, "experts": 0.6,
             },
             ("routing", "routing based", "dynamic merging", "router"),
             ("each input gets the experts that suit it",),
@@ -73,10 +67,8 @@ MERGING = Taxonomy(
             "repairs a merged model after merging: representation bias, heads, statistics",
             {
                 "calibration": 1.5, "surgery": 2, "representation bias": 2, "representation": 1,
-                "post merging": 1.5, "after merging": 1.2, "classifier": 1.2, "feature alignment": 1.3,
-                "distillation": 0.8, "bias correction": 1.5, "repair": 1, "tinting": 1.5, "head": 0.8, "realign": 1,
-                "task specific layers": 1.2, "deep representation": 1.2, "correction": 0.8, "recover": 0.8,
-                "post training": 0.5, "feature drift": 1.5,
+                "post merging": 1.5, "after merging": 1.2, "feature alignment": 1.3, "distillation": 0.8,
+                "bias correction": 1.5, "repair": 1, "head": 0.8, "realign": 1, "correction": 0.8, "recover": 0.8,
             },
             ("post calibration", "post merging", "calibration", "after merging"),
             ("recovers accuracy that merging lost",),

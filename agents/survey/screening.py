@@ -103,7 +103,7 @@ class Screener:
             (0.45 * self.wording.score(title), "worded like in-scope works"),
         ]
         if found.declared:
-            signs.append((0.9, "the user's catalogue holds it"))
+            signs.append((0.9, "the user named it"))
         if found.headings:
             signs.append((min(0.9, 0.6 + 0.15 * len(found.headings)), f"listed in {', '.join(sorted(found.headings))}"))
         near = self.closeness.get(found.key)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from agents.context import RunContext
 from agents.survey.agent import survey
@@ -9,7 +10,7 @@ from agents.survey.command import render
 from agents.survey.desk import Desk
 from agents.survey.sources.connect import connect
 from agents.survey.sources.http import Fetcher, RequestBudget
-from agents.survey.sources.settings import SourceSettings
+from agents.survey.sources.settings import SECONDS_BETWEEN, SourceSettings
 from core.ports import Jobs
 from core.settings import Settings
 from core.types.job import Embeddings, EmbedTexts
@@ -28,7 +29,7 @@ async def survey_task(context: RunContext) -> None:
         texts = None if context.sow.survey.sources == ("catalogue",) else JobTexts(context.jobs)
         found = await survey(context.sow, sources, Desk(context.brain, context.journal, texts))
     await context.records.put(context.run_id, "survey", found)
-    for name, text in render(found, context.sow.title).items():
+    for name, text in render(found, context.sow.title, context.sow.language).items():
         media_type = MEDIA_TYPES.get(name.rsplit(".", 1)[-1], "application/json")
         await context.artifacts.put(context.run_id, f"survey/{name}", text.encode(), media_type)
     await context.journal.event(
@@ -46,7 +47,11 @@ def source_settings(settings: Settings, sow: StatementOfWork, root: str) -> Sour
         value = getattr(settings, name)
         return value.get_secret_value() if value else None
 
+    addresses = {"arxiv": settings.arxiv_url, "semantic_scholar": settings.semantic_scholar_url,
+                 "openalex": settings.openalex_url, "github": settings.github_url, "hub": settings.hub_url}  # fmt: skip
+    near = {name for name, url in addresses.items() if _on_this_machine(url)}
     return SourceSettings(
+        seconds_between={name: 0.0 if name in near else rate for name, rate in SECONDS_BETWEEN.items()},
         arxiv_url=settings.arxiv_url,
         semantic_scholar_url=settings.semantic_scholar_url,
         openalex_url=settings.openalex_url,
@@ -58,6 +63,12 @@ def source_settings(settings: Settings, sow: StatementOfWork, root: str) -> Sour
         hub_token=secret("hub_token"),
         catalogue=Path(root) / sow.survey.catalogue if sow.survey.catalogue else None,
     )
+
+
+def _on_this_machine(url: str) -> bool:
+    """Return whether an address is a mirror on this machine, which may be asked as fast as it answers."""
+    host = urlsplit(url).hostname or ""
+    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 class JobTexts:

@@ -33,7 +33,19 @@ _GITHUB = re.compile(
     r"(?:https?://)?(?:www\.)?github\.com/([A-Za-z0-9](?:[A-Za-z0-9-]{0,38}))/([A-Za-z0-9._-]{1,100})", re.IGNORECASE
 )
 _NOT_OWNERS = frozenset({"topics", "search", "features", "orgs", "sponsors", "about", "apps", "marketplace"})
-_WORD = re.compile(r"[^\W_]+(?:\+\+|\+)?")
+# Writing without blanks between words (Chinese, Japanese) is cut into characters: a phrase is then a run of them.
+_UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:\+\+|\+)?")
+_CUT = re.compile(rf"(?<=[{_UNSPACED}]) (?=[{_UNSPACED}])")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Return a text with single blanks and without controls, lone surrogates and marks that turn writing around.
+
+    None of these can be stored in every database and file, and the last make a title show other than it reads.
+    """
+    return " ".join(_UNPRINTABLE.sub(" ", text).split())
 
 
 @lru_cache(maxsize=8192)
@@ -42,6 +54,11 @@ def normalize_title(title: str) -> str:
     plain = unicodedata.normalize("NFKD", re.sub(r"\\[a-zA-Z]+|[${}\\]", " ", title))
     plain = "".join(c for c in plain if not unicodedata.combining(c)).casefold()
     return " ".join(_WORD.findall(plain))
+
+
+def query_text(text: str) -> str:
+    """Return a text as search engines are asked for it: words without punctuation, uncut where they had no blanks."""
+    return _CUT.sub("", normalize_title(text))
 
 
 def words(text: str) -> list[str]:

@@ -8,6 +8,9 @@ from core.types.job import CommandEvaluate, JobPayload
 from core.types.sow import Role, StatementOfWork
 from core.types.work import Survey
 
+# Enough for an interval over seeds, few enough for a command that takes minutes.
+CONFIRMING_RUNS = 5
+
 
 class CommandPack:
     """Any task with a command that prints a metric."""
@@ -31,11 +34,17 @@ class CommandPack:
         ]
 
     def payloads(self, sow: StatementOfWork, candidate: Candidate, role: Role, root: str) -> Sequence[JobPayload]:
-        """Return the one job that runs the command on the candidate's directory."""
+        """Return the jobs that run the command: one to screen, several with seeds of their own to confirm."""
         if sow.evaluation is None or candidate.artifact is None:
             raise TypeError("a command task has an evaluation and its candidates are directories: intake checks it")
+        if role not in {Role.SCREEN, Role.CONFIRM}:
+            return []
+        runs = CONFIRMING_RUNS if role is Role.CONFIRM else 1
         return [
             CommandEvaluate(
-                candidate_id=candidate.id, artifact=candidate.artifact, evaluation=sow.evaluation, root=root
+                candidate_id=candidate.id, artifact=candidate.artifact, evaluation=sow.evaluation,
+                role="confirm" if role is Role.CONFIRM else "screen", seed=sow.seed + number,
+                parameters=candidate.parameters, root=root,
             )
-        ]
+            for number in range(runs)
+        ]  # fmt: skip

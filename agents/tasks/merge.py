@@ -5,14 +5,15 @@ from collections.abc import Iterable, Sequence
 from agents.experiment.matching import match_works
 from core.applicability import applicable, hindrance
 from core.calibration import calibration_for
+from core.errors import JobFailedError
 from core.merging import Fidelity as MethodFidelity
 from core.merging import MethodDeclaration
 from core.merging_table import DECLARATIONS, declaration
 from core.recipes import baseline_recipe, method_recipe
 from core.types.candidate import Applicability, Candidate, CandidateKind, Fidelity
-from core.types.job import JobPayload, MergeEvaluate
+from core.types.job import EvaluateArtifact, JobPayload, MergeEvaluate
 from core.types.recipe import Recipe
-from core.types.sow import Models, Role, StatementOfWork
+from core.types.sow import Benchmark, Models, Role, StatementOfWork
 from core.types.work import Survey
 
 # Tried with every merge, whether or not the survey names a work for them: the rules that everything is compared with.
@@ -48,15 +49,22 @@ class MergePack:
 
     def payloads(self, sow: StatementOfWork, candidate: Candidate, role: Role, root: str) -> Sequence[JobPayload]:
         """Return one merge-and-evaluate job a slice."""
-        if candidate.recipe is None:
-            raise TypeError(f"candidate {candidate.id} has no recipe")
-        return [
-            MergeEvaluate(
-                candidate_id=candidate.id, models=_models(sow), recipe=candidate.recipe, benchmark=b, root=root,
-                calibration=calibration_for(sow, candidate.recipe.method),
-            )
-            for b in sow.benchmarks_of(role)
-        ]  # fmt: skip
+        return [merge_payload(sow, candidate, b, root) for b in sow.benchmarks_of(role)]
+
+
+def merge_payload(sow: StatementOfWork, candidate: Candidate, benchmark: Benchmark, root: str) -> JobPayload:
+    """Return the job that evaluates a candidate on a slice: its recipe, or what was submitted for it."""
+    models = _models(sow)
+    if candidate.artifact is not None:
+        return EvaluateArtifact(
+            candidate_id=candidate.id, artifact=candidate.artifact, models=models, benchmark=benchmark, root=root
+        )
+    if candidate.recipe is None:
+        raise JobFailedError(f"{candidate.name} has neither a recipe nor anything submitted.")
+    return MergeEvaluate(
+        candidate_id=candidate.id, models=models, recipe=candidate.recipe, benchmark=benchmark, root=root,
+        calibration=calibration_for(sow, candidate.recipe.method),
+    )  # fmt: skip
 
 
 def _models(sow: StatementOfWork) -> Models:

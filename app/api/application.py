@@ -12,7 +12,7 @@ from app.api.guard import BodyLimit, BrowserHeaders, TokenGuard
 from app.api.problems import ProblemDocument, add_problem_handlers
 from app.service import open_services
 from app.token import api_token
-from app.ui import pages
+from app.ui import pages, reproduction_pages
 from app.ui.rendering import STATIC
 from core.settings import Settings
 from core.types.sow import StatementOfWork
@@ -34,7 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Research Agent", version=VERSION, description=DESCRIPTION, lifespan=lifespan, docs_url=None,
         redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
-    for module in (probes, runs, events, files, records, pages):
+    for module in (probes, runs, events, files, records, pages, reproduction_pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC))
     add_problem_handlers(app)

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app.ui.rendering import error_page
+from core.db import DATABASE_ERRORS, database_lost
 from core.errors import CallerError, InvalidInputError, ResearchAgentError
 
 MEDIA_TYPE = "application/problem+json"
@@ -132,6 +133,15 @@ async def _validation(_: Request, error: Exception) -> ProblemResponse:
     return ProblemResponse(body, 422)
 
 
+async def _database(request: Request, error: Exception) -> Response:
+    if not database_lost(error):
+        return await _internal(request, error)
+    log.warning("the database is away: %s", error)
+    fix = "Ask again in a moment; what was accepted goes on from where it was."
+    body = _body(503, "database_away", "The database does not answer just now.", fix)
+    return ProblemResponse(body, 503, {"Retry-After": "2"})
+
+
 async def _internal(request: Request, error: Exception) -> ProblemResponse:
     number = secrets.token_hex(4)
     log.error("internal error %s at %s", number, request.url.path, exc_info=error)
@@ -145,4 +155,6 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ResearchAgentError, _ours)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _protocol)
+    for kind in DATABASE_ERRORS:
+        app.add_exception_handler(kind, _database)
     app.add_exception_handler(Exception, _internal)

@@ -9,14 +9,17 @@ from app.api.files import serve
 from app.api.problems import PROBLEM_RESPONSES
 from app.api.requests import Reader, Use
 from app.candidate_service import CandidateDetail, CandidateList, candidate_detail, candidate_list, leaderboard
+from app.reproduction_service import ReproductionDetail, reproduction, reproductions
 from app.transcript_service import FullTranscriptPage, TranscriptPage, full_page, transcript_page
 from core.types.candidate import Applicabilities, Leaderboard
+from core.types.reproduction import Reproductions
 from core.types.sow import Role
 from core.types.transcript import StoredTranscript
 from core.types.work import Survey
 
 MAX_ID = 2**63 - 1
 After = Annotated[int, Query(ge=0, le=MAX_ID)]
+SurveyForm = Literal["md", "html", "bib", "csv", "csl.json", "json"]
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 router = APIRouter(prefix="/v1/runs/{run_id}", responses=PROBLEM_RESPONSES)
@@ -53,8 +56,8 @@ async def read_survey(use: Use, run_id: str) -> Survey:
 
 
 @router.get("/survey.{suffix}", tags=["survey"])
-async def export_survey(use: Use, run_id: str, suffix: Literal["md", "bib", "csv", "json"], reader: Reader) -> Response:
-    """Return the survey as Markdown, BibTeX, CSV or JSON."""
+async def export_survey(use: Use, run_id: str, suffix: SurveyForm, reader: Reader) -> Response:
+    """Return the survey as Markdown, HTML, BibTeX, CSV, CSL-JSON or JSON."""
     return await serve(use, run_id, f"survey/survey.{suffix}", reader)
 
 
@@ -80,6 +83,20 @@ async def read_candidate(use: Use, run_id: str, candidate_id: str) -> CandidateD
 async def read_leaderboard(use: Use, run_id: str, role: Role | None = None) -> Leaderboard:
     """Return the leaderboard of a role; without one, of the role that decides most."""
     return await leaderboard(use, run_id, role)
+
+
+@router.get("/reproductions", tags=["reproductions"])
+async def list_reproductions(use: Use, run_id: str) -> Reproductions:
+    """Return a row for each work that an agent was to reproduce: verdict, reason, cost, claim and result."""
+    return await reproductions(use, run_id)
+
+
+@router.get("/reproductions/{candidate_id}", tags=["reproductions"])
+async def read_reproduction(
+    use: Use, run_id: str, candidate_id: str, after: After = 0, limit: Limit = 100
+) -> ReproductionDetail:
+    """Return one reproduction with its agent's steps, as they come."""
+    return await reproduction(use, run_id, candidate_id, after, limit)
 
 
 @router.get("/optimization", tags=["candidates"])

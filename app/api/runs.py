@@ -48,9 +48,9 @@ async def start_run(use: Use, sow: Sow) -> Response:
 
 
 @router.post("/sow/validate", openapi_extra=SOW_BODY)
-async def validate_sow(sow: Sow) -> CheckedSow:
+async def validate_sow(use: Use, sow: Sow) -> CheckedSow:
     """Return the normalized Statement of Work and a forecast of its cost, without starting anything."""
-    return check_sow(sow)
+    return await check_sow(use, sow)
 
 
 @router.get("/runs")

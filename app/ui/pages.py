@@ -87,7 +87,7 @@ async def start_new(use: Use, form: Form) -> Response:
     try:
         if form.get("action") == "start":
             return _to_run((await submit(use, submission))[0].id)
-        checked = check_sow(submission)
+        checked = await check_sow(use, submission)
     except InvalidInputError as error:
         return page("new.html", 422, sow=text, form_token=_form_token(use), error=error, checked=None)
     return page("new.html", sow=text, form_token=_form_token(use), error=None, checked=checked)

@@ -16,6 +16,8 @@ from core.statistics.strata import Array, Scores, arrays, differences, shares, w
 from core.types.evaluation import Interval
 
 RESAMPLES = 4999
+# A p-value this small is drawn anew, finely: adjusted over all pairs of a leaderboard it must still be resolved.
+SMALL, FINE = 0.02, 49_999
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,13 @@ def _p_value(data: Sequence[Array], weights: Array, draw: tuple[int, int]) -> tu
     moving = pooled[pooled != 0]
     if len(moving) < 2:
         return 1.0, "sign flips"  # one item moves: either sign is as likely
-    seed, resamples = draw
+    p_value = _flipped(moving, *draw)
+    return (_flipped(moving, draw[0], FINE) if p_value < SMALL else p_value), "sign flips"
+
+
+def _flipped(moving: Array, seed: int, resamples: int) -> float:
     result = stats.permutation_test(
-        (moving,), lambda x, axis: x.sum(axis=axis), permutation_type="samples", n_resamples=resamples, batch=512,
+        (moving,), lambda x, axis: x.sum(axis=axis), permutation_type="samples", n_resamples=resamples, batch=2048,
         vectorized=True, rng=np.random.default_rng(seed),
     )  # fmt: skip
-    return float(result.pvalue), "sign flips"
+    return float(result.pvalue)

@@ -17,6 +17,7 @@ class Fidelity(StrEnum):
     ADAPTED = "adapted"
     NOT_APPLICABLE = "not_applicable"
     NOT_BUILT_IN = "not_built_in"
+    REPRODUCED = "reproduced"
 
 
 class Applicability(Value):
@@ -27,6 +28,8 @@ class Applicability(Value):
     method: str | None = None
     fidelity: Fidelity
     reason: str = ""
+    candidate_id: str | None = Field(None, description="what stands for the work in this run, where it is tried")
+    outcome: str = Field("", description="what became of it: its place, or why it has none")
 
 
 class Applicabilities(Value):
@@ -60,7 +63,7 @@ class Candidate(Value):
 
 
 class Ranked(Value):
-    """One row of a leaderboard. Candidates of one `tie_group` can't be told apart by the evidence."""
+    """One row of a leaderboard. Whoever is in a lower `tie_group` is worse than a higher one's best, beyond chance."""
 
     rank: int
     tie_group: int

@@ -20,6 +20,7 @@ class JobKind(StrEnum):
     EVALUATE_ARTIFACT = "evaluate.artifact"
     COMMAND_EVALUATE = "command.evaluate"
     EMBED_TEXTS = "embed.texts"
+    LIST_ITEMS = "benchmark.items"
 
 
 class JobStatus(StrEnum):
@@ -118,7 +119,7 @@ class MergeExport(Payload):
     models: Models
     recipe: Recipe
     calibration: CalibrationData | None = None
-    card: str = Field(description="Markdown body of the model card")
+    card: str = Field(description="the model card, Markdown with front matter; empty: the worker's own")
     root: str = ""
 
 
@@ -135,12 +136,18 @@ class EvaluateArtifact(Payload):
 
 
 class CommandEvaluate(Payload):
-    """Run the SoW's evaluation command on a candidate's directory, in a sandbox it can't write to."""
+    """Run the SoW's evaluation command on a candidate's directory, in a sandbox it can't write to.
+
+    The command gets the seed, the role and the parameters in its environment.
+    """
 
     kind: Literal[JobKind.COMMAND_EVALUATE] = JobKind.COMMAND_EVALUATE
     candidate_id: str
     artifact: str
     evaluation: CommandEvaluation
+    role: Literal["search", "screen", "confirm"] = "screen"
+    seed: int = 0
+    parameters: dict[str, float] = Field(default_factory=dict)
     root: str = ""
 
 
@@ -158,6 +165,21 @@ class Embeddings(Value):
     vectors: tuple[tuple[float, ...], ...]
 
 
+class ListItems(Payload):
+    """Read what a slice's items ask, without their answers or tests."""
+
+    kind: Literal[JobKind.LIST_ITEMS] = JobKind.LIST_ITEMS
+    benchmark: Benchmark
+    root: str = ""
+
+
+class ItemTexts(Value):
+    """What the items of one slice ask: item id -> prompt, in the slice's order."""
+
+    benchmark: str
+    prompts: dict[str, str]
+
+
 class Exported(Value):
     """Files that an export wrote: name -> digest in the artifact store."""
 
@@ -165,5 +187,5 @@ class Exported(Value):
     checksum: str
 
 
-JobPayload = MergeEvaluate | MergeExport | EvaluateArtifact | CommandEvaluate | EmbedTexts
-JobResult = Evaluation | Exported | Embeddings
+JobPayload = MergeEvaluate | MergeExport | EvaluateArtifact | CommandEvaluate | EmbedTexts | ListItems
+JobResult = Evaluation | Exported | Embeddings | ItemTexts

@@ -106,8 +106,14 @@ class ExperimentSpec(Value):
 
     methods: Literal["all"] | tuple[Name, ...] = "all"
     budget_minutes_per_method: float | None = Field(None, gt=0)
+    budget_usd_per_method: float | None = Field(2.0, gt=0, description="what the agent of one reproduction may spend")
     reproduce: bool = Field(False, description="reproduce works without a built-in method from their repositories")
-    noise_seeds: int = Field(0, ge=0, le=20, description="extra seeds of the base for the noise floor")
+    noise_seeds: int = Field(
+        2,
+        ge=0,
+        le=20,
+        description="other seeds of the best baseline, for the noise floor of sampled benchmarks",
+    )
     calibration: tuple[Benchmark, ...] = Field(
         (), description="slices with role search that calibrated methods read; unset: the search slices"
     )
@@ -124,7 +130,9 @@ class OptimizationSpec(Value):
     """How the search goes and where it may look."""
 
     trials: int = Field(20, ge=0, le=10000)
-    strategy: Literal["tpe", "gp", "cmaes", "random", "bandit"] = "tpe"
+    strategy: Literal["auto", "tpe", "gp", "cmaes", "random", "bandit"] = Field(
+        "auto", description="auto: gp; where a language model is configured, bandit, which shares trials with it"
+    )
     coefficient_low: float = 0.0
     coefficient_high: float = 1.5
     finalists: int = Field(2, ge=1, le=20)

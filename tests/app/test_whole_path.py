@@ -1,7 +1,7 @@
 """The whole path with real processes, a real PostgreSQL, the real small experts and generated benchmarks.
 
-Once with every process killed on the way, once with a scripted language model that fails in every way it can, and once
-with the 135M model itself as a deliberately weak brain.
+Once with every process killed on the way, the database's too; once with a scripted language model that fails in every
+way it can; and once with the 135M model itself as a deliberately weak brain.
 """
 
 import asyncio
@@ -16,14 +16,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
+import psutil
 import pytest
 import yaml
 from sqlalchemy import select
 
 from core.db import Database
+from core.embedded_postgres import EmbeddedPostgres
 from core.jobs import JobStore
 from core.journal import JournalReader
-from core.queue import Queue
+from core.queue import Queue, open_queue
 from core.records import RunRecords
 from core.runs import RunStore
 from core.settings import Settings
@@ -33,6 +36,7 @@ from core.types.evaluation import Evaluation
 from core.types.run import Run, RunStatus
 from core.types.sow import ModelRef, StatementOfWork
 from core.types.transcript import Decider
+from tests.app.machine import link_of, read_until, start_up
 from tests.conftest import ROOT
 from tests.fakes.openai_server import (
     ChatRequest,
@@ -66,14 +70,18 @@ def small_sow(directory: Path) -> StatementOfWork:
     return StatementOfWork.model_validate(sow)
 
 
-@pytest.fixture(scope="module")
-def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a state directory that shares the cache of models made from packages."""
-    directory = tmp_path_factory.mktemp("state")
+def new_state_dir(directory: Path) -> Path:
+    """Return a state directory that shares the cache of models made from packages."""
+    directory.mkdir(exist_ok=True)
     shared = ROOT / ".state" / "cache"
     shared.mkdir(parents=True, exist_ok=True)
     (directory / "cache").symlink_to(shared)
     return directory
+
+
+@pytest.fixture(scope="module")
+def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return new_state_dir(tmp_path_factory.mktemp("state"))
 
 
 class Processes:
@@ -179,16 +187,32 @@ async def assert_numbers_trace(stores: Stores, run_id: str) -> None:
             assert row.score.value == pytest.approx(sum(means) / len(means))
 
 
-async def test_a_run_survives_the_death_of_every_process(stores: Stores, processes: Processes, tmp_path: Path) -> None:
-    executor, worker = processes.start("app.cli", "executor"), processes.start("worker.main")
-    run, _ = await stores.runs.create(small_sow(tmp_path), root=str(EXAMPLE))
+def kill_everything(up: int, state: Path) -> int:
+    """Kill the database and every process below `up` at once; return how many."""
+    server = int((state / "postgres" / "data" / "postmaster.pid").read_text().splitlines()[0])
+    programs = [p for p in psutil.Process(up).children(recursive=True) if "-m app.cli" in " ".join(p.cmdline())]
+    workers = [p for p in psutil.Process(up).children(recursive=True) if "worker.main" in p.cmdline()]
+    for pid in (server, *(p.pid for p in (*programs, *workers))):
+        os.kill(pid, signal.SIGKILL)
+    return 1 + len(programs) + len(workers)
+
+
+async def test_a_run_survives_the_death_of_every_process(tmp_path: Path) -> None:
+    state = new_state_dir(tmp_path / "state")
+    up = await start_up(state, 0, RESEARCH_AGENT_HEARTBEAT_S="0.5", RESEARCH_AGENT_STALLED_AFTER_S="3")
+    said = await read_until(up, "Logs:")
+    url = EmbeddedPostgres(state / "postgres").url
+    app = open_queue(url)
+    db = Database(url)
+    stores = Stores(db, Queue(app))
+    async with app.open_async():
+        run, _ = await stores.runs.create(small_sow(tmp_path), root=str(EXAMPLE))
     await stores.until(run.id, "candidate.evaluated")
-    for process in (executor, worker):
-        process.send_signal(signal.SIGKILL)
-        process.wait()
     before = await stores.finished_jobs(run.id)
-    processes.start("app.cli", "executor")
-    processes.start("worker.main")
+    assert kill_everything(up.pid, state) == 4
+    async with asyncio.timeout(LIMIT_S):
+        while not await db.answers():
+            await asyncio.sleep(0.1)
     ended = await stores.ended(run.id)
     events = await stores.journal.events(run.id, 0, 1000)
     assert ended.status is RunStatus.SUCCEEDED, [e.message for e in events]
@@ -201,6 +225,13 @@ async def test_a_run_survives_the_death_of_every_process(stores: Stores, process
     await assert_numbers_trace(stores, run.id)
     deciders = {t.decider for t in await stores.journal.transcripts(run.id, 0, 1000)}
     assert deciders == {Decider.POLICY}
+    async with httpx.AsyncClient(base_url=link_of(said).url, trust_env=False) as http:
+        assert (await http.get("/readyz")).is_success, "the API is back at its address"
+    await db.close()
+    up.send_signal(signal.SIGTERM)
+    rest, _ = await asyncio.wait_for(up.communicate(), 120)
+    assert up.returncode == 0, rest.decode()
+    assert b"PostgreSQL ended; starting it again." in rest
 
 
 def failures() -> Iterator[Reply]:

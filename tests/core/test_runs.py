@@ -8,7 +8,7 @@ from core.db import Database
 from core.errors import ConflictError, InvalidInputError, JobFailedError, NotFoundError, RunCancelledError
 from core.jobs import JobClient, JobStore
 from core.journal import JournalReader, RunJournal
-from core.queue import Queue
+from core.queue import Duty, Queue
 from core.records import RunRecords
 from core.runs import RunStore
 from core.splits import SplitViolationError
@@ -154,6 +154,22 @@ async def test_cancelling_a_run_ends_the_waiting_for_its_jobs(runs: RunStore, db
         await waiting
 
 
+async def test_jobs_asked_for_together_stay_together(runs: RunStore, db: Database, queue: Queue) -> None:
+    run, _ = await runs.create(SOW)
+    client = JobClient(db, queue, run.id)
+    groups = [[EmbedTexts(texts=(f"{group}-{n}",)) for n in range(3)] for group in range(5)]
+    waiting = [asyncio.create_task(client.run_all(group)) for group in groups]
+    store = JobStore(db)
+    while len(await store.of_run(run.id)) < 15:
+        await asyncio.sleep(0.05)
+    entries = await queue.app.job_manager.list_jobs_async(queue="jobs")
+    order = [str(e.task_kwargs["key"]) for e in sorted(entries, key=lambda e: e.id or 0)]
+    wanted = {tuple(p.key(run.id) for p in group) for group in groups}
+    assert {tuple(order[i : i + 3]) for i in range(0, 15, 3)} == wanted
+    await runs.cancel(run.id)
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
 @pytest.mark.parametrize("role", [Role.SCREEN, Role.CONFIRM, Role.SHOW])
 async def test_a_trial_never_gets_items_outside_search(role: Role, db: Database, queue: Queue) -> None:
     benchmark = Benchmark(name="b", dataset="d", role=role)
@@ -183,18 +199,22 @@ async def test_what_a_dead_process_left_is_rescued_or_abandoned(runs: RunStore, 
     assert job is not None
     await queue.app.job_manager.prune_stalled_workers(seconds_since_heartbeat=0)
 
-    async def keep(_: object) -> bool:
+    async def do(_: str) -> None:
+        raise AssertionError("only rescued here")
+
+    async def keep(_: str) -> bool:
         return False
 
-    async def give_up(_: object) -> bool:
+    async def give_up(_: str) -> bool:
         return True
 
-    assert await queue.rescue("runs", 0.0, keep) == 1
+    keeping, giving_up = Duty("runs", "drive_run", do, keep), Duty("runs", "drive_run", do, give_up)
+    assert await queue.rescue(keeping, 0.0) == 1
     again = await queue.app.job_manager.fetch_job(
         queues=["runs"], worker_id=await queue.app.job_manager.register_worker()
     )
     assert again is not None
     assert again.task_kwargs == {"run_id": run.id}
     await queue.app.job_manager.prune_stalled_workers(seconds_since_heartbeat=0)
-    assert await queue.rescue("runs", 0.0, give_up) == 0
-    assert await queue.rescue("runs", 0.0, keep) == 0
+    assert await queue.rescue(giving_up, 0.0) == 0
+    assert await queue.rescue(keeping, 0.0) == 0

@@ -17,8 +17,9 @@ class MemoryJournal:
     async def event(self, kind: str, message: str, *, stage: Stage | None = None, **data: Any) -> None:
         self.events.append((kind, message, data))
 
-    async def transcript(self, transcript: Transcript) -> None:
+    async def transcript(self, transcript: Transcript) -> int:
         self.transcripts.append(transcript)
+        return len(self.transcripts)
 
     async def progress(self, stage: Stage, done: int, total: int, note: str = "") -> None:
         self.steps.append((stage, done, total, note))

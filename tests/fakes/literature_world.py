@@ -10,6 +10,7 @@ the curated list alone.
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -71,7 +72,9 @@ def number(limit: int, *parts: object) -> int:
 
 
 def normal(title: str) -> str:
-    return " ".join(re.findall(r"[a-z0-9+]+", title.lower()))
+    """Return a title in lower case without accents and punctuation; writing without blanks is cut into characters."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", title).casefold() if not unicodedata.combining(c))
+    return " ".join(re.findall(r"[\u3040-\u30ff\u3400-\u9fff]|(?:[^\W_\u3040-\u30ff\u3400-\u9fff]|\+)+", plain))
 
 
 def stemmed(text: str) -> list[str]:
@@ -139,16 +142,19 @@ class World:
         return self.cited_by.get(uid, [])
 
 
-def build_world(files: Sequence[Path], *, lists: bool = True, surveys: bool = True) -> World:
-    """Return the world of some reading lists, with or without the curated lists and the survey papers."""
+def build_world(files: Sequence[Path], *, lists: bool = True, surveys: bool = True, seed: int = 0) -> World:
+    """Return the world of some reading lists, with or without the curated lists and the survey papers.
+
+    Another seed gives another world of the same works: who holds them, who cites whom, and all else that is made up.
+    """
     works: dict[str, WorldWork] = {}
     for path in files:
-        for work in _works_of(path):
+        for work in _works_of(path, seed):
             works.setdefault(work.uid, work)
     if not surveys:
         works = {uid: w for uid, w in works.items() if not w.is_survey}
     for title in CLASSICS:
-        work = _work({"title": title, "year": 2012 + number(9, title)}, "classics")
+        work = _work({"title": title, "year": 2012 + number(9, title)}, "classics", seed)
         works[work.uid] = replace(work, outside_citations=20_000 + number(100_000, title))
     famous = sorted(works.values(), key=lambda w: share("fame", w.uid))
     cited = {uid: _references(work, famous) for uid, work in works.items()}
@@ -161,7 +167,7 @@ def build_world(files: Sequence[Path], *, lists: bool = True, surveys: bool = Tr
     return World(works, repositories)
 
 
-def _works_of(path: Path) -> Iterable[WorldWork]:
+def _works_of(path: Path, seed: int) -> Iterable[WorldWork]:
     rows: dict[str, dict] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
@@ -169,12 +175,12 @@ def _works_of(path: Path) -> Iterable[WorldWork]:
         if same is not row:
             same["all_sections"] = [*same["all_sections"], *row["all_sections"]]
             same["arxiv_id"] = same["arxiv_id"] or row["arxiv_id"]
-    return [_work(row, path.stem) for row in rows.values()]
+    return [_work(row, path.stem, seed) for row in rows.values()]
 
 
-def _work(row: dict, topic: str) -> WorldWork:
+def _work(row: dict, topic: str, seed: int) -> WorldWork:
     title, arxiv = row["title"].strip(), row.get("arxiv_id")
-    uid = hashlib.sha256(normal(title).encode()).hexdigest()[:12]
+    uid = hashlib.sha256(f"{normal(title)}{seed or ''}".encode()).hexdigest()[:12]
     year = row.get("year") or (2000 + int(arxiv[:2]) if arxiv else 2019 + number(5, "year", uid))
     authors = tuple(
         f"{chr(65 + number(26, 'given', uid, i))}. {SURNAMES[number(len(SURNAMES), 'family', uid, i)]}"

@@ -79,8 +79,8 @@ def test_bad_rows_are_refused(tmp_path: Path, rows: list[dict[str, Any]], messag
 def test_bad_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text("{not json")
     (tmp_path / "bad.gz").write_bytes(b"\x1f\x8bnot gzip")
-    for name in ("bad.jsonl", "bad.gz"):
-        with pytest.raises(InvalidInputError, match="is not JSON lines"):
+    for name, message in (("bad.jsonl", "is not JSON lines"), ("bad.gz", "can't be read")):
+        with pytest.raises(InvalidInputError, match=message):
             load_items(name, root=tmp_path)
     with pytest.raises(NotFoundError, match="There is no benchmark"):
         load_items("missing.jsonl", root=tmp_path)

@@ -17,6 +17,7 @@ from worker.benchmark import load_items
 from worker.evaluate import Plan, Progress, evaluate, requests_for
 from worker.generate.port import Completion, GenerationRequest
 from worker.generations import bigcode_lists, read_generations
+from worker.grade_file import grader
 from worker.items import Slice
 from worker.protocols.item import Item, Question
 from worker.protocols.registry import find_protocol
@@ -82,7 +83,7 @@ def answers_for(items: Sequence[Item]) -> dict[str, list[str]]:
 
 
 def open_grader() -> Any:
-    return evaluate_cli.grader(Settings())
+    return grader(Settings())
 
 
 def test_programs_are_graded_while_others_are_made(items: tuple[Item, ...]) -> None:
@@ -170,15 +171,77 @@ def test_the_bigcode_layout_round_trips(items: tuple[Item, ...], tmp_path: Path)
         ("a.jsonl", '{"task_id": "HumanEval/0"}', "neither a completion nor a solution"),
         ("a.json", "[[1]]", "not a list of lists"),
         ("a.json", "[[]]", "holds 1 tasks, the benchmark 3"),
-        ("a.json", "{", "not JSON"),
+        ("a.json", "[", "not JSON"),
+        ("a.json", "[" * 100_000, "not JSON"),
+        ("a.jsonl", "{", "not JSON lines: line 1"),
+        ("a.jsonl", '{"task_id": ' + "[" * 100_000, "not JSON lines"),
+        ("a.jsonl", '{"task_id": ["HumanEval/0"], "completion": ""}', "not in the benchmark"),
+        ("a.jsonl", "\n", "holds no samples"),
+        ("a.jsonl.gz", "\x1f\x8b", "can't be read"),
     ],
 )
 def test_bad_generations_are_refused(
     items: tuple[Item, ...], tmp_path: Path, name: str, content: str, message: str
 ) -> None:
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content.encode("latin-1"))
     with pytest.raises(InvalidInputError, match=message):
         read_generations(tmp_path / name, items)
+
+
+def test_what_a_file_holds_tells_its_form(items: tuple[Item, ...], tmp_path: Path) -> None:
+    line = json.dumps({"task_id": "HumanEval/0", "solution": "x = 1"}) + "\r\n"
+    lists = json.dumps([["x = 1"], [], []])
+    for name, content in (("a", line), ("b.json", line), ("c.jsonl", lists), ("d.txt", "\ufeff" + lists)):
+        for data in (content.encode(), gzip.compress(content.encode())):
+            (tmp_path / name).write_bytes(data)
+            assert [(one.task_id, one.source) for one in read_generations(tmp_path / name, items)] == [
+                ("HumanEval/0", "x = 1")
+            ]
+
+
+HOSTILE_LINES = [
+    {"task_id": "HumanEval/0", "solution": "\ud800", "label": "half a pair \udfff", "verdict": "passed", "index": 99},
+    {"task_id": "HumanEval/0", "solution": "x = '\x00'", "label": ["[red]", "\x1b[2J"]},
+    {"task_id": "HumanEval/0", "solution": "class E(Exception): pass\nE.__name__ = 'A\u0007[bold]'\nraise E"},
+    {"task_id": "HumanEval/0", "completion": "    return (<end_of_turn>"},
+    {"task_id": "HumanEval/0", "solution": "", "_identifier": "HumanEval/0 (line 5)"},
+]
+
+
+def test_hostile_lines_do_no_more_than_fail(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "[bold]samples.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in HOSTILE_LINES))
+    output = tmp_path / "out"
+    arguments = ["--benchmark", "humaneval", "--generations", str(file), "--output", str(output), "--pass-at", "2,1"]
+    assert evaluate_cli.main(arguments) == 0
+    verdicts = [json.loads(line) for line in (output / "verdicts.jsonl").read_text().splitlines()]
+    assert [v["index"] for v in verdicts] == list(range(5))
+    assert [v["verdict"] for v in verdicts] == ["unparsable", "unparsable", "error", "unparsable", "error"]
+    assert verdicts[2]["detail"] == "A??bold? at call 0"
+    assert verdicts[1]["label"] == HOSTILE_LINES[1]["label"]
+    assert json.loads((output / "code_eval.json").read_text())["humaneval"] == {"pass@1": 0.0, "pass@2": 0.0}
+    rich = json.loads((output / "evaluation.json").read_text())
+    assert [score["metric"] for score in rich["scores"]] == ["pass@1", "pass@2"]
+    assert rich["scores"][0]["interval"]["high"] > 0
+    assert rich["end_of_turn_samples"] == 1
+    shown = capfd.readouterr()
+    assert "Only 1 of the 164 items have samples" in shown.err.replace("\n", " ")
+    assert "\x1b[2J" not in shown.err
+
+
+def test_answers_made_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "gsm8k-test.jsonl").write_text(
+        "".join(json.dumps({"question": f"{n}?", "answer": f"so\n#### {n}"}) + "\n" for n in range(3))
+    )
+    file = tmp_path / "answers.jsonl"
+    file.write_text(
+        "".join(json.dumps({"task_id": f"gsm8k-test/{n}", "completion": "It is 1."}) + "\n" for n in range(3))
+    )
+    arguments = ["--benchmark", "gsm8k", "--generations", str(file), "--output", str(tmp_path / "out")]
+    assert evaluate_cli.main([*arguments, "--data", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "out" / "code_eval.json").read_text())["gsm8k"] == {
+        "exact_match": pytest.approx(1 / 3)
+    }
 
 
 @pytest.mark.slow
@@ -203,3 +266,31 @@ def test_the_commands_exit_codes(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert evaluate_cli.main(["--benchmark", "humaneval", "--protocol", "guess", "--model", "x"]) == 2
     assert evaluate_cli.main(["--nothing"]) == 2
     assert "no protocol 'guess'" in capfd.readouterr().err
+
+
+REFUSED = [
+    (["--benchmark", "humaneval", "--generations", "none.jsonl"], 2, "There is no file none.jsonl"),
+    (["--benchmark", "humaneval", "--protocol", "exact_match", "--model", "x"], 2, "has no answer"),
+    (["--benchmark", "humaneval", "--protocol", "evalplus", "--model", "x"], 2, "has no inputs"),
+    (["--benchmark", "humaneval", "--model", "x", "--pass-at", "20"], 2, "needs at least 20 samples"),
+    (["--benchmark", "humaneval", "--model", "x", "--pass-at", "a"], 2, "are not numbers of samples"),
+    (["--benchmark", "humaneval", "--model", "x", "--temperature", "9"], 2, "temperature: Input should be less"),
+    (["--benchmark", "humaneval", "--model", "x", "--output", "/dev/null/x"], 2, "can't be written"),
+    (["--benchmark", "humaneval", "--model", "/none"], 2, "There is no model directory"),
+    (["--benchmark", "mbppplus", "--model", "x", "--data", "."], 2, "the file is called MbppPlus.jsonl.gz"),
+    (["--benchmark", "humanevalplus", "--model", "x"], 3, "HumanEvalPlus-OriginFmt.jsonl.gz"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), REFUSED)
+def test_what_can_not_work_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+    arguments: list[str], code: int, message: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    assert evaluate_cli.main(arguments) == code
+    shown = capfd.readouterr().err
+    assert message in " ".join(shown.split())
+    assert "Traceback" not in shown

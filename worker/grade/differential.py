@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from core.types.evaluation import Verdict
 from worker.grade import oracle
-from worker.grade.limits import Options
+from worker.grade.limits import Options, bounds_of
 from worker.grade.reference import Call, Reference, job
-from worker.grade.runs import Bounds, Judgement, Trace, run_sample, sample_job
+from worker.grade.runs import Judgement, Trace, run_sample, sample_job
 from worker.grade.sandbox import Sandbox, sealed
 from worker.grade.wire import decode, is_digest, is_text_digest
 
@@ -44,7 +44,7 @@ class DifferentialJudge:
         task["iterate"] = oracle.compares_as_set(reference.problem)
         task |= {"timed": "call" if self._options.timed else "", "whole": whole}
         trace = Trace()
-        bounds = Bounds.of(limits, (max(each), task["cpu_s"]), whole=whole)
+        bounds = bounds_of(limits, (max(each), task["cpu_s"]), whole=whole)
         accept = self._acceptance(reference, trace, whole=whole)
         run_sample(self._samples.run(task, reference.calls_fd), trace, bounds, accept)
         return trace
@@ -81,7 +81,7 @@ class DifferentialJudge:
             return True
 
         try:
-            bounds = Bounds.of(limits, (limits.total_s,) * 2, whole=True)
+            bounds = bounds_of(limits, (limits.total_s,) * 2, whole=True)
             run_sample(self._trusted.run(task, calls_fd), trace, bounds, keep)
         finally:
             os.close(calls_fd)

@@ -32,6 +32,9 @@ heapq itertools json math numbers operator queue random re statistics string sys
 unicodedata numpy"""
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 _SECCOMP_MODE_FILTER = 2
+_PRIVATE = "/tmp"  # noqa: S108 - inside a sandbox with its own
+_MAX_FILES = 1000
+_TICK_MS = 50
 
 
 def _run_job(fds: list[int], confine: Callable[[], None]) -> NoReturn:
@@ -120,24 +123,38 @@ def serve(control: socket.socket, scratch: str) -> None:
                 _run_job(fds, confine)
             for fd in fds:
                 os.close(fd)
-            status, usage = _wait(pid, control)
+            littered = _supervise(pid, control, scratch)
+            _, status, usage = os.wait4(pid, 0)
             code = os.waitstatus_to_exitcode(status)
             left = any(Path(scratch).iterdir())
             cpu = usage.ru_utime + usage.ru_stime
-            control.send(marshal.dumps((code, cpu, usage.ru_maxrss, left)))
+            control.send(marshal.dumps((code, cpu, usage.ru_maxrss, left, littered)))
 
 
-def _wait(pid: int, control: socket.socket) -> tuple[int, resource.struct_rusage]:
+def _supervise(pid: int, control: socket.socket, scratch: str) -> bool:
+    """Name the child to the grader, and stay until it ends or is killed; tell whether it was, for too many files."""
+    files = _files_in(scratch)
     with _pidfd(pid) as child:
+        socket.send_fds(control, [b"child"], [child])
         poll = select.poll()
         poll.register(child, select.POLLIN)
         poll.register(control, select.POLLIN)
-        while not any(fd == child for fd, _ in poll.poll()):
-            if control.recv(16) in {b"kill", b""}:
+        while True:
+            ready = {fd for fd, _ in poll.poll(_TICK_MS)}
+            littered = not ready and _files_in(scratch) - files > _MAX_FILES
+            if littered or (control.fileno() in ready and control.recv(16) in {b"kill", b""}):
                 os.kill(pid, signal.SIGKILL)
-                break
-    _, status, usage = os.wait4(pid, 0)
-    return status, usage
+                return littered
+            if child in ready:
+                return False
+
+
+def _files_in(scratch: str) -> int:
+    """Return how many files the private /tmp holds: each takes kernel memory, which no limit of a process counts."""
+    if scratch != _PRIVATE:
+        return 0
+    counts = os.statvfs(scratch)
+    return counts.f_files - counts.f_ffree
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from worker.grade.limits import Options
 from worker.grade.problems import CodeProblem
 from worker.grade.reference import Mode, Reference, prepare
 from worker.grade.replay import ReplayJudge
-from worker.grade.runs import Judgement
+from worker.grade.runs import KILLED, Judgement
 from worker.grade.sandbox import Sandbox, SandboxDiedError
 from worker.grade.tiers import TIERS, Tier
 
@@ -152,12 +152,14 @@ class GradePool:
         reference = self._reference(task.task_id, trusted)
         started = time.monotonic()
         judgement = Judgement(Verdict.FORBIDDEN, "ended its sandbox", Verdict.FORBIDDEN)
-        for _ in range(2):  # a sample whose sandbox ends is tried once more, in a new one
+        # A sample whose sandbox ends is tried once more, in a new one; so is one that a machine without memory killed.
+        for _ in range(2):
             try:
                 judgement = _JUDGES[self.mode](samples, trusted, self.options).judge(reference, task.source)
-                break
             except SandboxDiedError:
                 continue
+            if not (judgement.verdict is Verdict.MEMORY and judgement.detail.startswith(KILLED)):
+                break
         return judgement, time.monotonic() - started
 
     def _reference(self, task_id: str, trusted: Sandbox) -> Reference:

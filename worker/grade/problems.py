@@ -1,18 +1,20 @@
 """Problems of the code benchmarks and the files they come in.
 
-Four forms, told apart by their fields: EvalPlus's HumanEval+ (inputs, `test` of the original), its original-format
-export (all inputs inside `test`), MBPP+ (inputs, no `test`), and plain HumanEval. Plain or gzipped JSON lines.
+Five forms, told apart by their fields: EvalPlus's HumanEval+ (inputs, `test` of the original), its original-format
+export (all inputs inside `test`; the hub's HumanEval+), MBPP+ (inputs, no `test`), the hub's MBPP+ (`code`, and a test
+that only its inputs are taken from), and plain HumanEval. Plain or gzipped JSON lines.
 """
 
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from core.errors import InvalidInputError, NotFoundError
 from worker.grade.mbpp_inputs import read_inputs
+from worker.grade.test_inputs import read_test_inputs
 
 Arguments = tuple[Any, ...]
 Dataset = Literal["humaneval", "mbpp"]
@@ -69,7 +71,41 @@ def problems_from_rows(rows: Iterable[Mapping[str, Any]]) -> dict[str, CodeProbl
     return problems
 
 
+def with_inputs(problem: CodeProblem) -> CodeProblem:
+    """Return the problem with its inputs, which may have to be read from its test: all of them count as base inputs.
+
+    Raises:
+        InvalidInputError: it has none, or they can't be read.
+    """
+    if problem.base_input:
+        return problem
+    found = read_test_inputs(problem.test, problem.task_id) if problem.test else None
+    if found is None or not found.inputs:
+        raise InvalidInputError(f"{problem.task_id} has no inputs, which the evalplus protocol compares on.")
+    return replace(problem, base_input=found.inputs, atol=found.atol)
+
+
+def _hub_mbpp(row: Mapping[str, Any], number: int) -> Mapping[str, Any]:
+    """Return a row of the hub's MBPP+ as EvalPlus's release has it: the prompt is the text and its first assertion."""
+    listed = row["test_list"]
+    if not (isinstance(row["test"], str) and len(listed)):
+        raise InvalidInputError(f"Problem {number} of the benchmark ({row.get('task_id')}) has no test.")
+    found = read_test_inputs(row["test"], str(row["task_id"]))
+    if found is None or not found.called:
+        raise InvalidInputError(f"The test of problem {number} of the benchmark ({row['task_id']}) holds no inputs.")
+    return {
+        "task_id": row["task_id"],
+        "prompt": f'"""\n{row["prompt"]}\n{listed[0]}\n"""\n',
+        "entry_point": found.called,
+        "canonical_solution": "\n" + row["code"].strip() + "\n",
+        "base_input": found.inputs,
+        "atol": found.atol,
+    }
+
+
 def _problem(row: Mapping[str, Any], number: int) -> CodeProblem:
+    if {"task_id", "prompt", "code", "test_list", "test"} <= row.keys():
+        row = _hub_mbpp(row, number)
     missing = {"task_id", "prompt", "entry_point", "canonical_solution"} - set(row)
     task_id = str(row.get("task_id", ""))
     if task_id.isdigit():  # the hub's MBPP+ numbers its tasks
@@ -90,6 +126,8 @@ def _problem(row: Mapping[str, Any], number: int) -> CodeProblem:
 
 
 def _inputs(task_id: str, calls: object) -> tuple[Arguments, ...]:
+    if isinstance(calls, tuple):  # Python's own values, from a test
+        return calls
     if not isinstance(calls, list):  # absent; some MBPP+ tasks hold {} for no further inputs
         return ()
     return read_inputs(task_id, calls) if task_id.startswith("Mbpp/") else tuple(tuple(call) for call in calls)

@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from core.types.evaluation import Verdict
-from worker.grade.limits import Options
+from worker.grade.limits import Options, bounds_of, trusted_bounds
 from worker.grade.reference import Call, Reference, job, test_program
-from worker.grade.runs import Bounds, Judgement, Trace, run_sample, sample_job
-from worker.grade.sandbox import Sandbox, StalledError, sealed
+from worker.grade.runs import Judgement, Trace, run_sample, sample_job
+from worker.grade.sandbox import Sandbox, sealed
+from worker.grade.watch import StalledError
 from worker.grade.wire import decode, encode, is_digest
 
 _ROUNDS = 40
-_LARGE = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class ReplayJudge:
         trace, accept, whole = reading
         task = sample_job(reference, source, limits, cpu_s=limits.program_s, first_limit=limits.program_s)
         task |= {"timed": "call" if self._options.timed else "", "whole": whole}
-        bounds = Bounds.of(limits, (limits.program_s,) * 2, whole=whole)
+        bounds = bounds_of(limits, (limits.program_s,) * 2, whole=whole)
         with _sealed_calls(reference, calls) as (calls_fd, tagged):
             task["tagged"] = tagged
             run_sample(self._samples.run(task, calls_fd), trace, bounds, accept)
@@ -129,12 +129,11 @@ class ReplayJudge:
         problem = reference.problem
         task = job("check", test_program(problem), problem.entry_point, limits)
         task |= {"code": reference.code or None, "outputs": outputs, "cpu_s": limits.program_s}
-        patience = limits.program_s * limits.wall_factor
         try:
             with _sealed_calls(reference, calls) as (calls_fd, tagged):
                 task["tagged"] = tagged
                 with self._trusted.run(task, calls_fd) as execution:
-                    return _outcome(list(execution.frames(patience, patience, _LARGE, _LARGE)))
+                    return _outcome(list(execution.frames(trusted_bounds(limits, limits.program_s))))
         except StalledError:
             return _Outcome(passed=False, calls=len(outputs), detail="the test does not end on these answers")
 

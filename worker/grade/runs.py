@@ -4,15 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from signal import SIGKILL, SIGPROF, SIGXCPU, Signals
 from struct import iter_unpack
-from typing import Any, Self
+from typing import Any
 
 from core.types.evaluation import Verdict
-from worker.grade.limits import Limits
+from worker.grade.limits import Bounds, Limits
 from worker.grade.reference import Reference, job
-from worker.grade.sandbox import Ending, Execution, StalledError, ViolationError
-from worker.grade.wire import BRIEF, WireError, decode
+from worker.grade.sandbox import Ending, Execution, ViolationError
+from worker.grade.watch import BloatedError, CrowdedError, StalledError
+from worker.grade.wire import WireError, decode
 
 _TIMES_UP = frozenset({-SIGPROF, -SIGXCPU})
+KILLED = "killed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +58,6 @@ def sample_job(reference: Reference, source: str, limits: Limits, **more: Any) -
     return job("calls", source, reference.problem.entry_point, limits, **more)
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What a run may send: seconds without anything, seconds in all, bytes of one frame, bytes in all."""
-
-    stall_s: float
-    wall_s: float
-    largest: int
-    total: int
-
-    @classmethod
-    def of(cls, limits: Limits, cpu_s: tuple[float, float], *, whole: bool) -> Self:
-        """Return the bounds of a run that sends long outputs in full, or only their digests.
-
-        `cpu_s`: CPU seconds of one call, and in all.
-        """
-        largest = limits.output_bytes if whole else 2 * BRIEF
-        one, all_ = (limits.wall_factor * seconds for seconds in cpu_s)
-        return cls(one, all_, largest, limits.total_output_bytes)
-
-
 def run_sample(execution: Execution, trace: Trace, bounds: Bounds, accept: Callable[[int, bytes], bool]) -> None:
     """Read a run to its end, or until `accept` refuses an output; then end it.
 
@@ -89,7 +71,7 @@ def run_sample(execution: Execution, trace: Trace, bounds: Bounds, accept: Calla
         SandboxDiedError: the sandbox ended; nothing is known about the sample.
     """
     try:
-        for kind, body in execution.frames(bounds.stall_s, bounds.wall_s, bounds.largest, bounds.total):
+        for kind, body in execution.frames(bounds):
             if kind == b"W" and trace.full is None:
                 trace.full = body
             elif kind == b"R":
@@ -102,6 +84,10 @@ def run_sample(execution: Execution, trace: Trace, bounds: Bounds, accept: Calla
                 _note(trace, kind, body)
     except StalledError:
         trace.trouble = (Verdict.TIMEOUT, "no progress")
+    except BloatedError:
+        trace.trouble = (Verdict.MEMORY, "resident memory")
+    except CrowdedError:
+        trace.trouble = (Verdict.FORBIDDEN, "too many threads")
     except (ViolationError, WireError) as error:
         trace.trouble = (Verdict.FORBIDDEN, str(error)[:200])
     finally:
@@ -125,22 +111,29 @@ def _note(trace: Trace, kind: bytes, body: bytes) -> None:
 def _from_error(told: Any) -> tuple[Verdict, str]:
     match told:
         case ["compile", str(name), _]:
-            return Verdict.UNPARSABLE, name
+            return Verdict.UNPARSABLE, _plain(name)
         case [_, "MemoryError", _]:
             return Verdict.MEMORY, "MemoryError"
         case [_, str(name), True]:
-            return Verdict.FORBIDDEN, name
+            return Verdict.FORBIDDEN, _plain(name)
         case [_, str(name), _]:
-            return Verdict.ERROR, name
+            return Verdict.ERROR, _plain(name)
     raise ViolationError("an unknown error")
 
 
+def _plain(name: str) -> str:
+    """Return a type's name, which a sample may choose, as something that can be shown and stored anywhere."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "._") else "?" for c in name[:80])
+
+
 def _from_ending(ending: Ending) -> tuple[Verdict, str]:
+    if ending.littered:
+        return Verdict.FORBIDDEN, "too many files"
     if ending.code in _TIMES_UP:
         return Verdict.TIMEOUT, "CPU time"
     if ending.code == -SIGKILL:
         # The kernel kills at the hard CPU limit, or when the machine has no memory left.
-        return (Verdict.TIMEOUT, "CPU time") if ending.cpu_s >= 1 else (Verdict.MEMORY, "killed")
+        return (Verdict.TIMEOUT, "CPU time") if ending.cpu_s >= 1 else (Verdict.MEMORY, KILLED)
     if ending.code < 0:
         return Verdict.ERROR, Signals(-ending.code).name if -ending.code in set(Signals) else f"signal {-ending.code}"
     return Verdict.ERROR, f"exit {ending.code} before the end"

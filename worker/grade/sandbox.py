@@ -1,5 +1,6 @@
 """One sandboxed server and the jobs it runs: the grader's end of the control socket and of the result pipes."""
 
+import contextlib
 import fcntl
 import marshal
 import os
@@ -17,21 +18,17 @@ from typing import Any, Self
 
 from core.errors import OperatorError
 from worker.grade.jobs import HEAD
-from worker.grade.limits import Options
+from worker.grade.limits import Bounds, Options
 from worker.grade.seccomp import sample_filter, server_filter
 from worker.grade.tiers import Launch, Tier, command
+from worker.grade.watch import TICK_S, Watch, pid_of
 
-_START_S = 120.0
-_REPORT_S = 30.0
+_START_S = _REPORT_S = 120.0  # of a machine that does nothing else but swap
 _READ = 1 << 16
 
 
 class SandboxDiedError(OperatorError):
     """The sandbox ended by itself."""
-
-
-class StalledError(Exception):
-    """The job made no progress within its wall time."""
 
 
 class ViolationError(Exception):
@@ -40,12 +37,16 @@ class ViolationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a job's process ended: its exit code (negative: the signal), CPU seconds, peak memory, files left behind."""
+    """How a job's process ended: its exit code (negative: the signal), CPU seconds, peak memory, files left behind.
+
+    `littered`: it was killed because it made too many files.
+    """
 
     code: int
     cpu_s: float
     peak_kb: int
     left_files: bool
+    littered: bool
 
 
 def sealed(data: bytes) -> int:
@@ -170,7 +171,8 @@ class Sandbox:
             self._process.wait()
             self._process = None
         if self._home is not None:
-            shutil.rmtree(self._home, ignore_errors=True)
+            with contextlib.suppress(RecursionError):  # folders in folders, without end
+                shutil.rmtree(self._home, ignore_errors=True)
             self._home = None
 
     def __enter__(self) -> Self:
@@ -189,41 +191,66 @@ class Execution:
         self._sandbox = sandbox
         self._control = control
         self._reading = reading
+        self._pid: int | None = None
         self._ending: Ending | None = None
 
-    def frames(self, stall_s: float, wall_s: float, largest: int, total: int) -> Iterator[tuple[bytes, bytes]]:
+    def frames(self, bounds: Bounds) -> Iterator[tuple[bytes, bytes]]:
         """Yield the job's frames as they come, until it ends.
 
         Raises:
-            StalledError: nothing came for `stall_s` seconds, or no end in `wall_s` seconds.
-            ViolationError: a frame above `largest` bytes, or `total` bytes in all.
+            ViolationError: more bytes than it may send.
+            StalledError, CrowdedError, BloatedError: another of its bounds is reached.
+            SandboxDiedError: the server is gone.
         """
         held = bytearray()
         poll = select.poll()
         poll.register(self._reading, select.POLLIN | select.POLLHUP)
         received = 0
-        deadline = time.monotonic() + wall_s
+        watch = Watch(self._child(), bounds)
         while True:
-            patience = min(stall_s, deadline - time.monotonic())
-            if patience <= 0 or not poll.poll(patience * 1000):
-                raise StalledError
+            ready = bool(poll.poll(TICK_S * 1000))
+            watch.look(progress=ready)
+            if not ready:
+                continue
             data = os.read(self._reading, _READ)
             if not data:
                 return
             held += data
             received += len(data)
-            if received > total:
+            if received > bounds.sent_bytes:
                 raise ViolationError("too much output")
             at = 0
             while len(held) - at >= HEAD.size:
                 kind, size = HEAD.unpack_from(held, at)
-                if size > largest:
+                if size > bounds.frame_bytes:
                     raise ViolationError("too large an output")
                 if len(held) - at - HEAD.size < size:
                     break
                 at += HEAD.size + size
                 yield kind, bytes(held[at - size : at])
             del held[:at]
+
+    def _child(self) -> int:
+        """Return the job's process as it is called here (0: not to be seen), which the server names first of all."""
+        if self._pid is None:
+            _, pidfd = self._receive()
+            self._pid = pid_of(pidfd) if pidfd >= 0 else 0
+            if pidfd >= 0:
+                os.close(pidfd)
+        return self._pid
+
+    def _receive(self) -> tuple[bytes, int]:
+        """Return the server's next message and the descriptor that came with it, or -1."""
+        try:
+            self._control.settimeout(_REPORT_S)
+            message, fds, _, _ = socket.recv_fds(self._control, 256, 1)
+        except OSError as error:
+            self._sandbox.close()
+            raise SandboxDiedError from error
+        if not message:
+            self._sandbox.close()
+            raise SandboxDiedError
+        return message, fds[0] if fds else -1
 
     def end(self) -> Ending:
         """Kill the job if it still runs, and return how it ended.
@@ -233,16 +260,13 @@ class Execution:
         """
         if self._ending is None:
             os.close(self._reading)
+            self._child()
             try:
-                self._control.settimeout(_REPORT_S)
                 self._control.send(b"kill")
-                report = self._control.recv(256)
             except OSError as error:
                 self._sandbox.close()
                 raise SandboxDiedError from error
-            if not report:
-                self._sandbox.close()
-                raise SandboxDiedError
+            report, _ = self._receive()
             self._ending = Ending(*marshal.loads(report))  # noqa: S302 - sent by our server
             if self._ending.left_files:
                 self._sandbox.close()

@@ -18,6 +18,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from core.errors import InvalidInputError
+from core.recipes import reference
+from core.types.sow import Models
 from worker.merge.apply import merge_tensors, resolve
 from worker.merge.apply_rules import ordered_names, stays_base
 from worker.merge.bank import BASE, ExpertBank
@@ -106,6 +108,16 @@ def portable_yaml(resolution: Resolution, bank: ExpertBank) -> str:
     config["dtype"] = "float64" if plan.dtype is torch.float64 else "float32"
     config["out_dtype"] = str(plan.out_dtype).removeprefix("torch.")
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+
+
+def name_models(out: Path, names: Mapping[str, str], models: Models) -> None:
+    """Name an export's models as the SoW does, not by this machine's paths (`names`: path -> the bank's name)."""
+    public = {m.name: reference(m) for m in models.experts} | {BASE: reference(models.base)}
+    config = yaml.safe_load((out / RECIPE_FILE).read_text())
+    for holder, key in ((config, "base_model"), *((entry, "model") for entry in config.get("models", ()))):
+        if holder.get(key) in names:
+            holder[key] = public[names[holder[key]]]
+    (out / RECIPE_FILE).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
 def _entry(name: str, plan: MergePlan, bank: ExpertBank) -> dict[str, Any]:

@@ -37,6 +37,11 @@ class ExactMatch:
     metric = "exact_match"
     sampling = Sampling(temperature=0.0, n_samples=1, max_new_tokens=512, seed=0)
 
+    def check(self, item: Item) -> None:
+        """Refuse an item without a number for an answer."""
+        if last_number(_question(item).answer) is None:
+            raise InvalidInputError(f"The answer of {item.item_id} holds no number.")
+
     def prompt_ids(self, item: Item, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Ask the question as it is."""
         text = _question(item).text.strip()
@@ -64,6 +69,10 @@ class ConstraintMatch:
     id = "constraint_match"
     metric = "constraint_match"
     sampling = Sampling(temperature=0.0, n_samples=1, max_new_tokens=256, seed=0)
+
+    def check(self, item: Item) -> None:
+        """Refuse an item without constraints."""
+        _instruction(item)
 
     def prompt_ids(self, item: Item, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Give the instruction as it is."""

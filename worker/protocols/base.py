@@ -22,6 +22,9 @@ class EvaluationProtocol(Protocol):
     metric: str
     sampling: Sampling
 
+    def check(self, item: Item) -> None:
+        """Raise InvalidInputError when the item is not of this protocol's kind, or lacks what it is graded by."""
+
     def prompt_ids(self, item: Item, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Return the prompt's token ids; raise InvalidInputError when the item is not of this protocol's kind."""
 

@@ -1,7 +1,9 @@
 """Protocols for code: `bigcode` (raw completion) and `evalplus` (chat, code block)."""
 
+from core.errors import InvalidInputError
 from core.types.evaluation import Sampling
 from worker.generate.port import StopRule, Tokenizer
+from worker.grade.problems import with_inputs
 from worker.grade.reference import Mode
 from worker.protocols.base import code_problem, encode, encode_chat, register
 from worker.protocols.extraction import longest_definition
@@ -21,6 +23,13 @@ class Bigcode:
     metric = "pass@1"
     mode: Mode = "bigcode"
     sampling = Sampling(temperature=0.2, top_p=0.95, n_samples=10, max_length=512, seed=0)
+
+    def check(self, item: Item) -> None:
+        """Refuse an item without a test."""
+        if code_problem(item, self.id).test is None:
+            raise InvalidInputError(
+                f"{item.item_id} has no test, which the bigcode protocol runs.", fix="Use --protocol evalplus."
+            )
 
     def prompt_ids(self, item: Item, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Tokenize the stripped prompt with the special tokens that the tokenizer adds by default (BOS)."""
@@ -44,6 +53,10 @@ class Evalplus:
     metric = "pass@1"
     mode: Mode = "evalplus"
     sampling = Sampling(temperature=0.0, n_samples=1, max_new_tokens=768, seed=0)
+
+    def check(self, item: Item) -> None:
+        """Refuse an item without inputs."""
+        with_inputs(code_problem(item, self.id))
 
     def prompt_ids(self, item: Item, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Ask for the whole program, and open the answer's code block."""

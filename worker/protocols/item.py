@@ -33,3 +33,8 @@ class Item:
     item_id: str
     task: Task
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def prompt(self) -> str:
+        """Return what the item asks, without its answer or tests."""
+        return self.task.prompt if isinstance(self.task, CodeProblem) else self.task.text

@@ -12,7 +12,8 @@ from xml.etree.ElementTree import Element
 from agents.survey.dedupe import make_work
 from agents.survey.sources.atom import parse_xml
 from agents.survey.sources.http import Answer, Fetcher, Request
-from agents.survey.text import arxiv_id, doi, github_repositories, normalize_title, words
+from agents.survey.sources.json_values import text_of
+from agents.survey.text import arxiv_id, doi, github_repositories, normalize_title, query_text
 from core.errors import SourceError
 from core.ports import Page
 from core.types.work import Provenance, Repository, Work, WorkIds
@@ -40,7 +41,7 @@ class ArxivSource:
 
     async def search(self, query: str, page: int = 0) -> Page:
         """Return one page of works whose record holds the query as a phrase."""
-        phrase = " ".join(words(query))
+        phrase = query_text(query)
         params = {
             "search_query": f'all:"{phrase}"',
             "start": str(page * PAGE_SIZE),
@@ -49,15 +50,18 @@ class ArxivSource:
         }
         return await self._page(params, Provenance(source=self.name, query=query, page=page))
 
-    async def by_ids(self, arxiv_ids: Sequence[str]) -> Page:
-        """Return the works with these ids, at most 100 of them."""
-        wanted = ",".join(arxiv_ids[:BATCH])
+    async def by_ids(self, ids: Sequence[str]) -> Page:
+        """Return the works with these arXiv ids, at most 100 of them; it knows no DOIs."""
+        own = [i for i in ids if not doi(i)]
+        if not own:
+            return Page(works=())
+        wanted = ",".join(own[:BATCH])
         params = {"id_list": wanted, "start": "0", "max_results": str(BATCH)}
         return await self._page(params, Provenance(source=self.name, query=f"ids:{wanted}"))
 
     async def by_title(self, title: str) -> Page:
         """Return the works that have these words as their title."""
-        phrase = " ".join(words(title))
+        phrase = query_text(title)
         params = {"search_query": f'ti:"{phrase}"', "start": "0", "max_results": "5"}
         page = await self._page(params, Provenance(source=self.name, query=f"title:{title}"))
         same = tuple(w for w in page.works if normalize_title(w.title) == normalize_title(title))
@@ -87,19 +91,19 @@ class ArxivSource:
 
 
 def _work(entry: Element, asked: Provenance) -> Work | None:
-    title = " ".join((entry.findtext(f"{_ATOM}title") or "").split())
+    title = text_of(entry.findtext(f"{_ATOM}title"))
     where = urlsplit((entry.findtext(f"{_ATOM}id") or "").strip()).path
     number = arxiv_id(where)
     if not title or not number:
         return None
-    summary = " ".join((entry.findtext(f"{_ATOM}summary") or "").split())
+    summary = text_of(entry.findtext(f"{_ATOM}summary"))
     comment = entry.findtext(f"{_ARXIV}comment") or ""
     published = entry.findtext(f"{_ATOM}published") or ""
     code = github_repositories(f"{comment} {summary}")
     return make_work(
         title,
         WorkIds(arxiv=number, doi=doi(entry.findtext(f"{_ARXIV}doi"))),
-        authors=tuple(" ".join((a.findtext(f"{_ATOM}name") or "").split()) for a in entry.findall(f"{_ATOM}author")),
+        authors=tuple(n for n in (text_of(a.findtext(f"{_ATOM}name")) for a in entry.findall(f"{_ATOM}author")) if n),
         year=int(published[:4]) if published[:4].isdigit() else None,
         venue=entry.findtext(f"{_ARXIV}journal_ref"),
         abstract="" if normalize_title(summary) == normalize_title(title) else summary,

@@ -11,7 +11,7 @@ from typing import Any
 
 from agents.survey.dedupe import make_work
 from agents.survey.sources.bibtex import parse_bibtex
-from agents.survey.text import arxiv_id, doi, stems
+from agents.survey.text import arxiv_id, doi, printable, stems
 from core.errors import InvalidInputError
 from core.ports import Page
 from core.types.work import Provenance, Repository, Work, WorkIds
@@ -79,7 +79,7 @@ class CatalogueSource:
     def _csl(self, text: str) -> Iterable[tuple[int, Any]]:
         try:
             rows = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidInputError(f"The catalogue {self.path.name} is not JSON: {error}") from error
         if isinstance(rows, dict):
             rows = rows.get("items") or rows.get("references") or [rows]
@@ -91,7 +91,7 @@ class CatalogueSource:
                 continue
             try:
                 yield number, json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 self.malformed += (f"row {number}: not JSON",)
 
 
@@ -130,7 +130,7 @@ def work_of_row(row: dict[str, Any]) -> Work | None:
 def _text(value: Any) -> str:
     if isinstance(value, list):
         value = value[0] if value else ""
-    return " ".join(str(value).split()) if isinstance(value, str | int | float) and value is not None else ""
+    return printable(str(value)) if isinstance(value, str | int | float) and value is not None else ""
 
 
 def _year(row: dict[str, Any]) -> int | None:

@@ -1,8 +1,9 @@
 """One way to the network for all sources: polite, bounded, cached.
 
 Does: an allow-list of hosts re-checked at every redirect, http(s) only, a rate per source, back-off that honours
-Retry-After, a cap on response size, a request budget for the run, and a cache so that no answered question is asked
-again, by this run or by the next one. Doesn't: interpret what comes back; that is hostile data for the callers.
+Retry-After, caps on the size and the time of an answer, a request budget for the run, and a cache so that no answered
+question is asked again, by this run or by the next one. Doesn't: interpret what comes back; that is hostile data for
+the callers.
 Doesn't protect from: a host on the allow-list that resolves to another machine (TLS does, where https is used).
 """
 
@@ -21,6 +22,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import httpx
 
+from agents.survey.sources.json_values import parse_json
 from agents.survey.sources.settings import SourceSettings
 from core.errors import BudgetExceededError, SourceError
 from core.ports import Cache
@@ -36,8 +38,8 @@ class Request:
     """One question to a source.
 
     `secrets` are headers and `secret_params` query parameters that authenticate; they are sent to the source's own host
-    only and are no part of the question's identity. `check` raises ValueError or SourceError for a body that is cut or
-    garbled: it is asked for again and never kept.
+    only and are no part of the question's identity. `check` raises SourceError for a body that is cut or garbled: it is
+    asked for again and never kept.
     """
 
     source: str
@@ -48,7 +50,7 @@ class Request:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     secret_params: Mapping[str, str] = field(default_factory=dict, repr=False)
     accepted: frozenset[int] = frozenset({200})
-    check: Callable[[bytes], object] = json.loads
+    check: Callable[[bytes], object] = parse_json
 
     def key(self, base: str) -> str:
         """Return the question's identity, the same in every run and for every key."""
@@ -69,10 +71,7 @@ class Answer:
 
     def json(self) -> Any:
         """Return the body as JSON; raise SourceError when it is not."""
-        try:
-            return json.loads(self.body)
-        except ValueError as error:
-            raise SourceError(f"The answer from {urlsplit(self.url).netloc} is not JSON.") from error
+        return parse_json(self.body)
 
 
 @dataclass
@@ -132,8 +131,10 @@ class Fetcher:
         for attempt in range(self.settings.attempts):
             self.budget.spend(request.source)
             try:
-                answer = await self._send(request)
-            except httpx.HTTPError as error:
+                # A server that drips its answer keeps every single read in time, so the whole has a limit too.
+                async with asyncio.timeout(self.settings.answer_s):
+                    answer = await self._send(request)
+            except (httpx.HTTPError, TimeoutError) as error:
                 problem = type(error).__name__
                 wait: float | None = self._back_off(attempt)
             else:
@@ -151,19 +152,19 @@ class Fetcher:
 
     async def _send(self, request: Request) -> Answer:
         base = self._addresses[request.source]
-        home = urlsplit(base).netloc.lower()
+        home = _origin(base)
         query = urlencode({**request.params, **request.secret_params})
         url, method, moved = f"{base}{request.path}" + (f"?{query}" if query else ""), "GET", False
         if request.body is not None:
             method = "POST"
         for _ in range(MAX_REDIRECTS + 1):
             self._check(url)
-            secrets = request.secrets if urlsplit(url).netloc.lower() == home else {}
+            secrets = request.secrets if _origin(url) == home else {}
             answer = await self._once(request, method, url, secrets)
             location = answer.headers.get("location")
             if answer.status not in {301, 302, 303, 307, 308} or not location:
                 return Answer(answer.status, answer.url, answer.headers, answer.body, moved=moved)
-            url, moved = urljoin(url, location), moved or answer.status in {301, 308}
+            url, moved = _target(url, location), moved or answer.status in {301, 308}
         raise SourceError(f"{request.source} redirects without end.")
 
     async def _once(self, request: Request, method: str, url: str, secrets: Mapping[str, str]) -> Answer:
@@ -194,8 +195,7 @@ class Fetcher:
         return self._back_off(attempt) if said is None else said
 
     def _back_off(self, attempt: int) -> float:
-        least = max(0.05, self.settings.seconds_between.get("back_off", 0.5))
-        return least * 2**attempt * (1 + 0.25 * self._jitter.random())
+        return self.settings.back_off_s * 2**attempt * (1 + 0.25 * self._jitter.random())
 
 
 class _Turn:
@@ -216,21 +216,34 @@ class _Turn:
             self._next = max(now, self._next) + self._seconds
 
 
+def _origin(url: str) -> tuple[str, str]:
+    """Return scheme and host: what was sent over TLS to a host is not repeated to it in the clear."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.lower()
+
+
+def _target(url: str, location: str) -> str:
+    try:
+        return str(httpx.URL(urljoin(url, location)))
+    except (ValueError, httpx.InvalidURL) as error:
+        raise SourceError(f"{urlsplit(url).netloc} redirects to what is no address.") from error
+
+
 def _fault(request: Request, answer: Answer) -> str | None:
     """Return what is wrong with the form of an accepted answer, if anything."""
     if answer.status != 200:
         return None
     try:
         request.check(answer.body)
-    except (ValueError, SourceError) as error:
-        return error.message if isinstance(error, SourceError) else "the answer is not JSON"
+    except SourceError as error:
+        return error.message
     return None
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a source asks to wait: Retry-After in seconds or as a date, or GitHub's reset time."""
     said = headers.get("retry-after", "").strip()
-    if said.replace(".", "", 1).isdigit():
+    if said.isascii() and said.replace(".", "", 1).isdigit():
         return float(said)
     if said:
         try:

@@ -7,7 +7,7 @@ from agents.survey.dedupe import make_work
 from agents.survey.sources.arxiv import is_survey_title
 from agents.survey.sources.http import Fetcher, Request
 from agents.survey.sources.json_values import list_of, mapping_of, text_of
-from agents.survey.text import arxiv_id, github_repositories, words
+from agents.survey.text import arxiv_id, github_repositories, query_text
 from core.errors import SourceError
 from core.ports import Page
 from core.types.work import Provenance, Repository, Work, WorkIds
@@ -29,7 +29,7 @@ class HubSource:
         """Return the papers that a search finds; the API has one page."""
         if page:
             return Page(works=())
-        params = {"q": " ".join(words(query)), "limit": str(SEARCH_SIZE)}
+        params = {"q": query_text(query), "limit": str(SEARCH_SIZE)}
         answer = await self._fetcher.ask(Request(self.name, "/api/papers/search", params, secrets=self._secrets))
         rows = answer.json()
         if not isinstance(rows, list):
@@ -60,22 +60,21 @@ class HubSource:
 
 
 def _work(paper: Any, asked: Provenance) -> Work | None:
-    if not isinstance(paper, dict) or not isinstance(paper.get("title"), str) or not paper["title"].strip():
-        return None
-    number = arxiv_id(str(paper.get("id", "")))
-    if number is None:
+    title = text_of(mapping_of(paper).get("title"))
+    number = arxiv_id(text_of(mapping_of(paper).get("id")))
+    if not title or number is None:
         return None
     names = (text_of(mapping_of(a).get("name")) for a in list_of(paper.get("authors")))
     published = text_of(paper.get("publishedAt"))
     return make_work(
-        paper["title"],
+        title,
         WorkIds(arxiv=number),
         authors=tuple(n for n in names if n),
         year=int(published[:4]) if published[:4].isdigit() else None,
         abstract=text_of(paper.get("summary")),
         url=f"https://arxiv.org/abs/{number}",
         repositories=_code(paper),
-        is_survey=is_survey_title(paper["title"]),
+        is_survey=is_survey_title(title),
         provenance=(asked,),
     )
 

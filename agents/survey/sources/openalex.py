@@ -11,7 +11,7 @@ from agents.survey.dedupe import make_work
 from agents.survey.sources.arxiv import is_survey_title
 from agents.survey.sources.http import Answer, Fetcher, Request
 from agents.survey.sources.json_values import count_of, list_of, mapping_of, text_of
-from agents.survey.text import arxiv_id, doi, github_repositories, normalize_title, words
+from agents.survey.text import arxiv_id, doi, github_repositories, normalize_title, query_text
 from core.errors import SourceError
 from core.ports import Page
 from core.types.work import Provenance, Repository, Work, WorkIds
@@ -39,7 +39,7 @@ class OpenAlexSource:
     async def search(self, query: str, page: int = 0) -> Page:
         """Return one page of works by relevance."""
         asked = Provenance(source=self.name, query=query, page=page)
-        return await self._listing({"search": " ".join(words(query))}, asked)
+        return await self._listing({"search": query_text(query)}, asked)
 
     async def references(self, work: Work, page: int = 0) -> Page:
         """Return works that a work cites, fetched by their ids a batch at a time."""
@@ -58,16 +58,18 @@ class OpenAlexSource:
         asked = Provenance(source=self.name, query=f"citations:{work.key}", page=page)
         return await self._listing({"filter": f"cites:{work.ids.openalex}"}, asked)
 
-    async def by_ids(self, arxiv_ids: Sequence[str]) -> Page:
-        """Return the works with these arXiv ids, at most 50 of them."""
-        wanted = "|".join(f"10.48550/arxiv.{i}" for i in arxiv_ids[:BATCH])
-        asked = Provenance(source=self.name, query=f"{len(arxiv_ids)} arXiv ids")
+    async def by_ids(self, ids: Sequence[str]) -> Page:
+        """Return the works with these arXiv ids or DOIs, at most 50 of them."""
+        # A comma or a bar within a DOI would end it in a filter.
+        known = [i for i in ids[:BATCH] if not set(i) & set(",|")]
+        wanted = "|".join(i if doi(i) else f"10.48550/arxiv.{i}" for i in known)
+        asked = Provenance(source=self.name, query=f"{len(ids)} ids")
         return (await self._listing({"filter": f"doi:{wanted}"}, asked)).model_copy(update={"next_page": None})
 
     async def by_title(self, title: str) -> Page:
         """Return the works whose title is this."""
         asked = Provenance(source=self.name, query=f"title:{title}")
-        page = await self._listing({"filter": f"title.search:{' '.join(words(title))}"}, asked)
+        page = await self._listing({"filter": f"title.search:{query_text(title)}"}, asked)
         same = tuple(w for w in page.works if normalize_title(w.title) == normalize_title(title))
         return page.model_copy(update={"works": same, "next_page": None})
 
@@ -129,7 +131,7 @@ class OpenAlexSource:
         preprint = _arxiv_of((text_of(row.get("doi")), *landing))
         abstract = _abstract(row.get("abstract_inverted_index"))
         return make_work(
-            row["display_name"],
+            text_of(row["display_name"]),
             WorkIds(arxiv=preprint, doi=doi(text_of(row.get("doi"))), openalex=own),
             authors=_authors(row.get("authorships")),
             year=count_of(row.get("publication_year")),

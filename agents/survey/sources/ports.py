@@ -41,8 +41,8 @@ class Resolver(Protocol):
 
     name: str
 
-    async def by_ids(self, arxiv_ids: Sequence[str]) -> Page:
-        """Return the works that the source holds of these arXiv ids."""
+    async def by_ids(self, ids: Sequence[str]) -> Page:
+        """Return the works that the source holds of these arXiv ids and DOIs."""
         ...
 
     async def by_title(self, title: str) -> Page:

@@ -12,7 +12,7 @@ from agents.survey.dedupe import make_work
 from agents.survey.sources.arxiv import is_survey_title
 from agents.survey.sources.http import Answer, Fetcher, Request
 from agents.survey.sources.json_values import count_of, list_of, mapping_of, text_of
-from agents.survey.text import arxiv_id, doi, github_repositories, normalize_title, words
+from agents.survey.text import arxiv_id, doi, github_repositories, normalize_title, query_text
 from core.errors import SourceError
 from core.ports import Page
 from core.types.work import Provenance, Repository, Work, WorkIds
@@ -39,7 +39,7 @@ class SemanticScholarSource:
         start = page * PAGE_SIZE
         if start + PAGE_SIZE > REACH:
             return Page(works=())
-        params = {"query": " ".join(words(query)), "offset": str(start), "limit": str(PAGE_SIZE), "fields": _FIELDS}
+        params = {"query": query_text(query), "offset": str(start), "limit": str(PAGE_SIZE), "fields": _FIELDS}
         answer = await self._get("/graph/v1/paper/search", params)
         body = _mapping(answer.json())
         asked = Provenance(source=self.name, query=query, page=page)
@@ -56,19 +56,19 @@ class SemanticScholarSource:
         """Return works that cite a work."""
         return await self._edges(work, "citations", "citingPaper", page)
 
-    async def by_ids(self, arxiv_ids: Sequence[str]) -> Page:
-        """Return the works with these arXiv ids, at most 500 of them."""
-        wanted = [f"ARXIV:{i}" for i in arxiv_ids[:BATCH]]
+    async def by_ids(self, ids: Sequence[str]) -> Page:
+        """Return the works with these arXiv ids or DOIs, at most 500 of them."""
+        wanted = [f"DOI:{i}" if doi(i) else f"ARXIV:{i}" for i in ids[:BATCH]]
         request = Request(
             self.name, "/graph/v1/paper/batch", {"fields": _FIELDS}, body={"ids": wanted}, secrets=self._secrets
         )
         answer = await self._fetcher.ask(request)
         rows = answer.json()
-        return _page(list_of(rows), Provenance(source=self.name, query=f"{len(wanted)} arXiv ids"), answer)
+        return _page(list_of(rows), Provenance(source=self.name, query=f"{len(wanted)} ids"), answer)
 
     async def by_title(self, title: str) -> Page:
         """Return the work whose title is this, or none."""
-        params = {"query": " ".join(words(title)), "fields": _FIELDS}
+        params = {"query": query_text(title), "fields": _FIELDS}
         answer = await self._get("/graph/v1/paper/search/match", params, accepted=_FOUND)
         rows = list_of(_mapping(answer.json()).get("data")) if answer.status == 200 else []
         page = _page(rows, Provenance(source=self.name, query=f"title:{title}"), answer)
@@ -107,7 +107,8 @@ def _page(rows: Sequence[Any], asked: Provenance, answer: Answer, next_page: int
 
 def _work(row: Any, asked: Provenance) -> Work | None:
     """Return the work of one row, or None for a row without title and id, as malformed and withheld rows are."""
-    if not isinstance(row, dict) or not isinstance(row.get("title"), str) or not row["title"].strip():
+    title = text_of(mapping_of(row).get("title"))
+    if not title:
         return None
     external = mapping_of(row.get("externalIds"))
     paper = text_of(row.get("paperId")) or None
@@ -116,7 +117,7 @@ def _work(row: Any, asked: Provenance) -> Work | None:
         return None
     abstract = text_of(row.get("abstract"))
     return make_work(
-        row["title"],
+        title,
         ids,
         authors=tuple(n for n in (text_of(mapping_of(a).get("name")) for a in list_of(row.get("authors"))) if n),
         year=count_of(row.get("year")),
@@ -124,7 +125,7 @@ def _work(row: Any, asked: Provenance) -> Work | None:
         abstract=abstract,
         url=text_of(row.get("url")) or None,
         repositories=tuple(Repository(url=url, official=True) for url in github_repositories(abstract)),
-        is_survey="Review" in list_of(row.get("publicationTypes")) or is_survey_title(row["title"]),
+        is_survey="Review" in list_of(row.get("publicationTypes")) or is_survey_title(title),
         citations=count_of(row.get("citationCount")),
         provenance=(asked,),
     )

@@ -1,18 +1,24 @@
 """Where the sources are and how politely they are asked; the process's settings are mapped to this value."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from core.errors import InvalidInputError
 
+# arXiv asks for three seconds, Semantic Scholar allows one request a second with a key.
+SECONDS_BETWEEN: Mapping[str, float] = {
+    "arxiv": 3.0, "semantic_scholar": 1.1, "openalex": 0.15, "github": 2.0, "hub": 0.5,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class SourceSettings:
     """Base addresses, keys and limits of the sources.
 
-    Rates are the least seconds between two requests to one host: arXiv asks for three, Semantic Scholar allows one a
-    second with a key. Keys are never part of a cache key, a message or a log.
+    Rates are the least seconds between two requests to a source; `timeout_s` limits each wait, `answer_s` a whole
+    answer. Keys are never part of a cache key, a message or a log.
     """
 
     arxiv_url: str = "https://export.arxiv.org"
@@ -26,13 +32,13 @@ class SourceSettings:
     hub_token: str | None = field(default=None, repr=False)
     contact: str = ""
     catalogue: Path | None = None
-    seconds_between: dict[str, float] = field(
-        default_factory=lambda: {"arxiv": 3.0, "semantic_scholar": 1.1, "openalex": 0.15, "github": 2.0, "hub": 0.5}
-    )
+    seconds_between: Mapping[str, float] = field(default_factory=lambda: SECONDS_BETWEEN)
     extra_hosts: tuple[str, ...] = ()
     cache_days: float = 14.0
     timeout_s: float = 30.0
+    answer_s: float = 90.0
     attempts: int = 5
+    back_off_s: float = 0.5
     longest_wait_s: float = 120.0
     max_response_bytes: int = 16 * 2**20
 

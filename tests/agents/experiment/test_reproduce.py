@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from agents.budget import LlmBudget
-from agents.experiment.reproduce import Reproduced, Reproduction, Surroundings, Verdict, reproduce
+from agents.experiment.reproduce import Reproduced, Reproduction, Surroundings, reproduce
 from agents.experiment.submission import canary
 from agents.gateway import Gateway
 from agents.provider import LlmSettings
@@ -20,6 +20,7 @@ from agents.sandbox.openhands import Conversed, Ended, Job, OpenHandsDriver
 from agents.sandbox.port import Limits, Sandbox, SandboxLostError, run
 from app.gateway import serving
 from core.ports import Journal
+from core.types.reproduction import Verdict
 from core.types.work import Work
 from tests.agents.sandbox.test_openhands import AGENT_PYTHON
 from tests.fakes import checkpoints

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.optimizer.agent import FINAL_PREFIX, search_result
+from agents.optimizer.agent import search_result
+from agents.optimizer.finalists import FINAL_PREFIX
 from agents.optimizer.search import SearchPlan
 from core.errors import BudgetExceededError
 from core.types.optimization import OptimizationResult

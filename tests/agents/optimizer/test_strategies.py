@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 
 from agents.decision import PolicyBrain
+from agents.optimizer.agent import chosen_strategy
 from agents.optimizer.bandit import choose_arm, gains
+from agents.optimizer.failures import FailureMemory
 from agents.optimizer.gaussian_process import NARROWEST, WIDEST, Trials, fitted, smoothed
 from agents.optimizer.optuna_study import OptunaStudy, StudySettings
 from agents.optimizer.proposer import PointAnswer, Proposer
 from agents.optimizer.space import Point, SearchSpace
 from core.errors import InvalidInputError
 from core.study_storage import studies_url
+from core.types.evaluation import Evaluation, ItemOutcome, SampleOutcome, Sampling, Score, Verdict
 from core.types.optimization import TrialRecord
 from tests.fakes.journal import MemoryJournal
-from tests.fakes.surface_jobs import MODELS
+from tests.fakes.surface_jobs import MODELS, SOW
 
 
 def record(number: int, value: float | None, source: str = "gp", state: str = "complete") -> TrialRecord:
@@ -147,3 +150,43 @@ async def test_what_a_model_proposes_outside_is_refused_with_the_reason(space: S
     assert point is None
     assert any("outside [0.0, 1.5]" in p for p in brain.problems)
     assert sorted(set(refused)) == ["is missing", "is not one of", "outside"]
+
+
+def outcome(item: str, *, passed: bool, detail: str = "", family: str = "sums") -> ItemOutcome:
+    verdict = Verdict.PASSED if passed else Verdict.FAILED
+    sample = SampleOutcome(index=0, completion="", verdict=verdict, detail=detail)
+    return ItemOutcome(item_id=item, samples=(sample,), labels={"family": family})
+
+
+def evaluated(*outcomes: ItemOutcome) -> Evaluation:
+    return Evaluation(
+        id="e", candidate_id="c", benchmark="math-search", protocol="exact_match", role="search", sampling=Sampling(),
+        outcomes=outcomes, score=Score(metric="exact_match", value=0.5, items=len(outcomes)),
+    )  # fmt: skip
+
+
+async def test_a_proposer_sees_how_the_best_trials_fail(space: SearchSpace) -> None:
+    memory, journal = FailureMemory(), MemoryJournal()
+    first, second = record(0, 0.5), record(1, 0.4)
+    memory.keep(first.candidate_id, evaluated(outcome("a", passed=True), outcome("b", passed=False, detail="4, not 5")))
+    memory.keep(second.candidate_id, evaluated(outcome("a", passed=False), outcome("b", passed=True)))
+    memory.keep(second.candidate_id, evaluated(outcome("c", passed=False, detail="x" * 500, family="products")))
+    await Proposer(PolicyBrain(journal), space, 0, memory.summary).propose([first, second])
+    shown = json.loads(journal.transcripts[0].messages[0].content)["failures"]
+    assert shown["trial 0"]["math-search"] == {
+        "items": 2, "failed": 1, "verdicts": {"failed": 1}, "details": ["4, not 5"], "families": {"sums": 1},
+        "solved_by_another_trial": ["b"],
+    }  # fmt: skip
+    assert shown["trial 1"]["math-search"]["items"] == 3
+    assert shown["trial 1"]["math-search"]["details"] == ["x" * 80]
+    assert shown["trial 1"]["math-search"]["solved_by_another_trial"] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "name"), [("auto", False, "gp"), ("auto", True, "bandit"), ("tpe", True, "tpe")]
+)
+def test_a_language_model_joins_the_search_unless_the_sow_says_otherwise(kind: str, model: bool, name: str) -> None:
+    sow = SOW.evolve(optimization=SOW.optimization.evolve(strategy=kind))
+    study = OptunaStudy(SearchSpace(MODELS), StudySettings("auto"))
+    proposer = Proposer(PolicyBrain(MemoryJournal()), SearchSpace(MODELS)) if model else None
+    assert chosen_strategy(sow, study, (), proposer).name == name

@@ -1,21 +1,21 @@
 """The gate in front of publishing, the model card, and the upload to a hub."""
 
 import asyncio
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
+import huggingface_hub
+import numpy as np
 import pytest
 from pydantic import SecretStr
 
 from agents.report.content import ReportInput
-from agents.report.publish import Hub, check_publishable, model_card, publishing_problems, upload
+from agents.report.model_card import model_card
+from agents.report.publish import Hub, check_publishable, publishing_problems, upload
 from core.errors import ConflictError, SourceError
 from core.types.sow import Gate
 from tests.agents.report.sample import sample_input
+from tests.fakes.hub_server import HubServer
 
 
 @pytest.fixture(scope="module")
@@ -59,59 +59,17 @@ def test_the_card_has_results_parents_and_the_recipe(sample: ReportInput) -> Non
     assert "No improvement over the best reference was confirmed." in model_card(with_verdict(sample, "tied"))
 
 
-class FakeHub(BaseHTTPRequestHandler):
-    """Enough of a hub's HTTP API for small text files."""
-
-    seen: ClassVar[list[tuple[str, str, str]]] = []
-    refuse = False
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-        self.seen.append((self.path, body, self.headers.get("Authorization", "")))
-        if self.refuse:
-            return self._answer(401, {"error": "no"})
-        if self.path.endswith("/repos/create"):
-            return self._answer(200, {"url": f"http://{self.headers['Host']}/me/merge", "id": "me/merge"})
-        if "/preupload/" in self.path:
-            files = [
-                {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]
-            ]
-            return self._answer(200, {"files": files})
-        return self._answer(
-            200, {"commitUrl": f"http://{self.headers['Host']}/me/merge/commit/1", "commitOid": "1", "success": True}
-        )
-
-    def do_GET(self) -> None:
-        self._answer(200, {"id": "me/merge", "sha": "0", "siblings": []})
-
-    do_HEAD = do_GET
-
-    def _answer(self, status: int, body: object) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    # The client's other way, Xet, talks to services that only the real hub has.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    with HubServer() as started:
+        yield started
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    FakeHub.seen.clear()
-    FakeHub.refuse = False
-    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeHub)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield Hub(
-        endpoint=f"http://127.0.0.1:{server.server_address[1]}", repository="me/merge", token=SecretStr("hf_secret")
-    )
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def hub(server: HubServer) -> Hub:
+    return Hub(endpoint=server.url, repository="me/merge", token=SecretStr("hf_secret"))
 
 
 @pytest.fixture
@@ -123,19 +81,24 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def test_an_approved_result_is_uploaded_without_files_of_other_kinds(
-    sample: ReportInput, hub: Hub, folder: Path
+    sample: ReportInput, server: HubServer, hub: Hub, folder: Path
 ) -> None:
+    weights = np.random.default_rng(0).bytes(200_000)
+    (folder / "model.safetensors").write_bytes(weights)
     address = await upload(sample, folder, hub, approved=True)
     assert address == f"{hub.endpoint}/me/merge"
-    commit = next(body for path, body, _ in FakeHub.seen if "/commit/" in path)
-    assert "README.md" in commit
-    assert "recipe.yaml" in commit
-    assert "notes.pickle" not in "".join(body for _, body, _ in FakeHub.seen)
-    assert all(auth == "Bearer hf_secret" for _, _, auth in FakeHub.seen)
+    stored = server.files["me/merge"]
+    assert set(stored) == {"README.md", "recipe.yaml", "model.safetensors"}
+    assert stored["model.safetensors"] == weights
+    assert stored["README.md"] == b"# card"
+    assert server.private == {"me/merge": True}
+    assert server.tokens == {"Bearer hf_secret"}
     assert "hf_secret" not in repr(hub)
 
 
-async def test_nothing_is_sent_without_approval_or_confirmation(sample: ReportInput, hub: Hub, folder: Path) -> None:
+async def test_nothing_is_sent_without_approval_or_confirmation(
+    sample: ReportInput, server: HubServer, hub: Hub, folder: Path
+) -> None:
     gated = sample.evolve(sow=sample.sow.evolve(approvals=(Gate.BEFORE_PUBLISHING,)))
     with pytest.raises(ConflictError, match="approval"):
         await upload(gated, folder, hub, approved=False)
@@ -143,10 +106,10 @@ async def test_nothing_is_sent_without_approval_or_confirmation(sample: ReportIn
         await upload(sample, folder, hub.evolve(private=False, token=hub.token), approved=False)
     with pytest.raises(ConflictError, match="tied"):
         await upload(with_verdict(sample, "tied"), folder, hub, approved=True)
-    assert FakeHub.seen == []
+    assert server.files == {}
 
 
-async def test_a_hub_that_refuses_is_named(sample: ReportInput, hub: Hub, folder: Path) -> None:
-    FakeHub.refuse = True
+async def test_a_hub_that_refuses_is_named(sample: ReportInput, server: HubServer, hub: Hub, folder: Path) -> None:
+    server.refuse = True
     with pytest.raises(SourceError, match="me/merge"):
         await upload(sample, folder, hub, approved=True)

@@ -24,7 +24,7 @@ def settings_for(url: str, **changes: object) -> SourceSettings:
         openalex_url=f"{url}/openalex",
         github_url=f"{url}/github",
         hub_url=f"{url}/hub",
-        **{"seconds_between": {"back_off": 0.01}, "timeout_s": 2.0, **changes},
+        **{"seconds_between": {}, "back_off_s": 0.01, "timeout_s": 2.0, **changes},
     )
 
 

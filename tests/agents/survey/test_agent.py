@@ -19,7 +19,7 @@ from agents.survey.agent import survey
 from agents.survey.command import run_survey_command
 from agents.survey.dedupe import Pool, make_work
 from agents.survey.desk import Desk, Limits, Sources
-from agents.survey.meaning import closeness
+from agents.survey.meaning import closeness, embedded
 from agents.survey.prose import ProseAnswer
 from agents.survey.questions import AssessmentAnswer, ClassificationAnswer, ScreeningAnswer
 from agents.survey.screening import Screener
@@ -219,9 +219,10 @@ async def test_embeddings_rank_by_closeness_to_the_core() -> None:
     like, _ = pool.add(make_work("Adapters merging model of", WorkIds()))
     unlike, _ = pool.add(make_work("Zzz quux jazz", WorkIds()))
     verdicts = Screener(topic_of(SOW)).judge(pool)
-    signs = await closeness(Letters(), pool, verdicts)
+    vectors = await embedded(Letters(), tuple(pool))
+    signs = closeness(vectors, verdicts)
     assert signs[unlike.key] < 0.05 < signs[like.key] <= 0.5
-    assert await closeness(Letters(), pool, {f.key: verdicts[unlike.key] for f in [*same, like, unlike]}) == {}
+    assert closeness(vectors, {f.key: verdicts[unlike.key] for f in [*same, like, unlike]}) == {}
 
 
 async def test_a_catalogue_alone_is_a_survey_with_all_exports(tmp_path: Path) -> None:
@@ -229,7 +230,7 @@ async def test_a_catalogue_alone_is_a_survey_with_all_exports(tmp_path: Path) ->
     found = await run_survey_command(sow, tmp_path / "out", sources, desk())
     stated = {r["arxiv_id"]: r.get("category", "survey") for r in map(json.loads, CATALOGUE.read_text().splitlines())}
     assert {w.ids.arxiv: w.categories[0] for w in found.works} == stated
-    names = {"survey.md", "survey.html", "survey.bib", "survey.csv", "survey.csl.json", "survey.json"}
+    names = {"survey.md", "survey.html", "survey.bib", "survey.csv", "survey.csl.json", "survey.json", "ledger.csv"}
     assert {p.name for p in (tmp_path / "out").iterdir()} == names
     assert Survey.model_validate_json((tmp_path / "out" / "survey.json").read_text()) == found
 

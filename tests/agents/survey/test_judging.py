@@ -87,7 +87,7 @@ def test_wording_shows_the_family(title: str, family: str) -> None:
 
 
 def test_headings_and_stated_categories_win_over_wording() -> None:
-    _, (listed, stated, survey, vague) = pooled("Low-rank things", "Sparse things", "All about it", "Things")
+    _, (listed, stated, survey, vague) = pooled("Low-rank things", "Sparse things", "All about it", "Unheard-of words")
     listed.list_under("a/b", [("Advanced", "Routing-based Merging Methods (Dynamic Merging)")])
     stated.work = stated.work.evolve(categories=("post_calibration",))
     survey.work = survey.work.evolve(is_survey=True)

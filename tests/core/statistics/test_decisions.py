@@ -10,17 +10,20 @@ from core.statistics.ties import tie_groups
 from core.statistics.winner import corrected_winner, expected_optimism
 
 
-def test_tie_groups_follow_the_leader_of_each_group() -> None:
-    table = {(0, 1): 0.9, (0, 2): 0.0001, (0, 3): 0.5, (2, 4): 0.6, (0, 4): 0.0001}
-    assert tie_groups(5, lambda i, j: table[(i, j)]) == (1, 1, 2, 1, 2)
+def test_a_tie_group_ends_where_all_below_are_worse_than_its_leader() -> None:
+    table = {(0, 1): 0.9, (0, 2): 0.0001, (0, 3): 0.5, (0, 4): 0.0001, (0, 5): 0.0001, (4, 5): 0.4}
+    assert tie_groups(6, lambda i, j: table[(i, j)]) == (1, 1, 1, 1, 2, 2)
     assert tie_groups(0, lambda i, j: 0.0) == ()
+    assert tie_groups(1, lambda i, j: 0.0) == (1,)
     assert tie_groups(3, lambda i, j: 0.001) == (1, 2, 3)
 
 
-def test_ties_are_judged_over_the_family() -> None:
-    # 0.02 separates a pair, but not one of ten comparisons.
+def test_ties_are_judged_over_all_pairs() -> None:
+    # 0.02 parts two candidates, but three have three pairs.
     assert tie_groups(2, lambda i, j: 0.02) == (1, 2)
-    assert set(tie_groups(11, lambda i, j: 0.02)) == {1}
+    assert set(tie_groups(3, lambda i, j: 0.02)) == {1}
+    assert set(tie_groups(11, lambda i, j: 0.0009)) == {*range(1, 12)}
+    assert set(tie_groups(11, lambda i, j: 0.001)) == {1}
 
 
 def test_the_noise_floor_is_the_spread_of_repeated_runs() -> None:

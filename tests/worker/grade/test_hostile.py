@@ -22,7 +22,7 @@ PROBLEM = CodeProblem(
     base_input=((7,), (-3,)),
     plus_input=((0,), (10**20,)),
 )
-LIMITS = Limits(per_input_s=0.25, total_s=0.5, program_s=0.25, wall_factor=4.0, memory_bytes=512 << 20)
+LIMITS = Limits(per_input_s=0.25, total_s=0.5, program_s=0.25, sleep_factor=4.0, memory_bytes=512 << 20)
 
 
 @pytest.fixture(scope="module", params=["bigcode", "evalplus"])

@@ -84,8 +84,8 @@ def site(other: Site) -> Iterator[Site]:
 
 
 def fetcher(site: Site, tmp_path: Path, **changes: object) -> Fetcher:
-    pauses = {"back_off": 0.01}
-    settings = SourceSettings(github_url=site.url, **{"seconds_between": pauses, "max_response_bytes": 4096, **changes})
+    polite = {"seconds_between": {}, "back_off_s": 0.01, "max_response_bytes": 4096}
+    settings = SourceSettings(github_url=site.url, **{**polite, **changes})
     return Fetcher(settings, DirectoryCache(tmp_path / "cache"), RequestBudget(50))
 
 

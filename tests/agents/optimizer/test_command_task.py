@@ -1,0 +1,103 @@
+"""A command task through the stages after screening: confirmed over fresh seeds by a real command in its sandbox."""
+
+from pathlib import Path
+
+import pytest
+
+from agents.optimizer.agent import optimize_leader
+from agents.optimizer.confirm import confirm_finalists
+from agents.report.agent import write_report
+from agents.report.publish import publish_result
+from agents.tasks import task_pack
+from core.db import Database
+from core.errors import JobFailedError
+from core.leaderboard import leaderboard
+from core.queue import Queue
+from core.types.candidate import Leaderboard
+from core.types.evaluation import Evaluation
+from core.types.job import CommandEvaluate, JobPayload, JobResult
+from core.types.optimization import Confirmation
+from core.types.sow import CommandEvaluation, Role, StatementOfWork
+from core.types.work import Survey
+from tests.agents.optimizer.test_stages import run_context
+from worker.command import evaluate_command
+
+# Lower is better; noise that both candidates share by seed, and held-out data where the role is to confirm.
+SCRIPT = """
+level=$(cat $CANDIDATE/level.txt); shift=0
+[ "$ROLE" = confirm ] && shift=$(( SEED % 7 ))
+echo "{\\"loss\\": $(( level + shift ))}"
+"""
+
+
+class CommandJobs:
+    """Does command jobs as the worker does, once each."""
+
+    def __init__(self, broken: str = "") -> None:
+        self.done: dict[str, Evaluation] = {}
+        self.asked: list[CommandEvaluate] = []
+        self.broken = broken
+
+    async def run(self, payload: JobPayload) -> JobResult:
+        assert isinstance(payload, CommandEvaluate)
+        if payload.candidate_id == self.broken and payload.role == "confirm":
+            raise JobFailedError("broken on purpose")
+        if payload.digest not in self.done:
+            self.asked.append(payload)
+            self.done[payload.digest] = evaluate_command(payload)
+        return self.done[payload.digest]
+
+    async def run_all(self, payloads: list[JobPayload]) -> list[JobResult]:
+        return [await self.run(p) for p in payloads]
+
+
+def command_sow(root: Path, levels: dict[str, int]) -> StatementOfWork:
+    for name, level in levels.items():
+        (root / name).mkdir()
+        (root / name / "level.txt").write_text(f"{level}\n")
+    return StatementOfWork(
+        sow=1, title="Lower the loss", kind="command",
+        evaluation=CommandEvaluation(
+            command=("/bin/sh", "-c", SCRIPT), metric="loss", direction="minimize", candidates=tuple(levels)
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("levels", "broken", "verdict"),
+    [
+        ({"old": 900, "new": 850}, "", "improved"),
+        ({"old": 900, "new": 900}, "", "tied"),
+        ({"old": 900, "new": 850}, "old", "unconfirmed"),
+        ({"old": 900}, "", "unconfirmed"),
+    ],
+)
+async def test_a_command_task_is_confirmed_over_fresh_seeds(
+    db: Database, queue: Queue, tmp_path: Path, levels: dict[str, int], broken: str, verdict: str
+) -> None:
+    sow = command_sow(tmp_path, levels)
+    context, _ = await run_context(db, queue, tmp_path / "store", sow, root=str(tmp_path), jobs=CommandJobs(broken))
+    jobs, pack = context.jobs, task_pack("command")
+    tried = pack.candidates(sow, pack.applicability(sow, Survey(works=())))
+    for candidate in tried:
+        await context.records.put_candidate(context.run_id, candidate)
+    found = [await jobs.run(p) for c in tried for p in pack.payloads(sow, c, Role.SCREEN, str(tmp_path))]
+    board = leaderboard("screen", tried, [e for e in found if isinstance(e, Evaluation)], ())
+    await context.records.put(context.run_id, "leaderboard.screen", board)
+    finalists = await optimize_leader(context, board.rows[0].candidate.id)
+    improved = await confirm_finalists(context, finalists)
+    await publish_result(context)
+    await write_report(context)
+    confirmation = await context.records.get(context.run_id, "confirmation", Confirmation)
+    assert (confirmation.verdict, improved) == (verdict, verdict == "improved")
+    report = (await context.artifacts.get(context.run_id, "report.md")).decode()
+    if verdict == "improved":
+        confirmed = await context.records.get(context.run_id, "leaderboard.confirm", Leaderboard)
+        assert [r.candidate.id for r in confirmed.rows] == ["new", "old"]
+        assert {len(r.evaluation_ids) for r in confirmed.rows} == {5}
+        assert confirmation.comparisons[0].difference.value == pytest.approx(50)
+        assert "+50" in report
+        assert "5000" not in report
+        seeds = {p.seed for p in jobs.asked if p.role == "confirm"}  # type: ignore[attr-defined]
+        assert len(seeds) == 5
+        assert 0 not in seeds
