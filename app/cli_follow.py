@@ -94,6 +94,12 @@ async def print_outcome(client: ApiClient, run: dict[str, Any], console: Console
         console.print(styled(board.note, "dim"))
 
 
+async def large_files(client: ApiClient, run_id: str) -> list[str]:
+    """Return the names of a run's files that are written only when everything is asked for."""
+    entries = (await client.get(f"/v1/runs/{run_id}/artifacts"))["items"]
+    return [plain(entry["name"]) for entry in entries if entry["size"] > LARGE]
+
+
 async def save_files(client: ApiClient, run_id: str, folder: Path, *, everything: bool = False) -> list[Path]:
     """Write a run's files below a folder and return them; large ones (weights) only when everything is asked for."""
     saved = []

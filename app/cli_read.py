@@ -10,10 +10,11 @@ from pydantic_core import PydanticUndefined
 from rich.console import Console
 
 from app.cli_client import ApiClient, load_settings, open_client
-from app.cli_follow import save_files
-from app.cli_text import board_table, print_run, print_runs, styled, table
+from app.cli_follow import large_files, save_files
+from app.cli_text import board_table, percent, print_run, print_runs, styled, table
 from core.settings import PREFIX, Settings
 from core.types.candidate import Leaderboard
+from core.types.reproduction import Reproductions
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 RunId = Annotated[str, typer.Argument(help="run id, or 'latest'")]
@@ -78,6 +79,25 @@ def leaderboard(run: RunId = "latest", role: str | None = None, as_json: Json = 
     _call(work)
 
 
+def reproductions(run: RunId = "latest", as_json: Json = False) -> None:
+    """Show the works that agents reproduced: verdict, our result, what the paper claims, cost and reason."""
+
+    async def work(client: ApiClient) -> None:
+        answer = await client.get(f"/v1/runs/{await client.latest(run)}/reproductions")
+        if as_json:
+            console.print_json(data=answer)
+            return
+        found = Reproductions.model_validate(answer).rows
+        rows = [
+            (r.work_title, r.verdict.value.replace("_", " "), percent(r.score), " ".join(r.claims[:1]),
+             f"${r.usage.cost_usd:.4f}", r.reason)
+            for r in found
+        ]  # fmt: skip
+        console.print(table(("work", "verdict", "our result %", "the paper claims", "cost", "reason"), rows))
+
+    _call(work)
+
+
 def transcript(
     run: RunId = "latest",
     number: Annotated[int | None, typer.Argument(help="one transcript in full")] = None,
@@ -123,6 +143,8 @@ def export(
         run_id = await client.latest(run)
         for path in await save_files(client, run_id, out / run_id, everything=everything):
             console.print(styled(path), soft_wrap=True)
+        if not everything and (left := await large_files(client, run_id)):
+            console.print(styled(f"not written, as they are large (--all): {', '.join(left)}", "dim"), soft_wrap=True)
 
     _call(work)
 

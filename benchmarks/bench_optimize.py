@@ -31,10 +31,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--real", type=Path, help="result.json of benchmarks.optimize_real")
+    parser.add_argument("--keep-synthetic", action="store_true", help="take the committed synthetic half as it is")
     options = parser.parse_args()
     started = time.monotonic()
     measured = real(options.real)
-    synthetic = optimize_synthetic.run(options.seeds)
+    kept = json.loads(RESULTS.read_text())["synthetic"] if options.keep_synthetic else None
+    synthetic = kept or optimize_synthetic.run(options.seeds)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps({"synthetic": synthetic, "real": measured}, indent=1) + "\n")
     for name, value in synthetic.items():

@@ -8,7 +8,7 @@ same items: `check_disjoint` does, on ids.
 from collections.abc import Collection, Mapping
 
 from core.errors import RunError
-from core.types.job import EvaluateArtifact, JobPayload, MergeEvaluate
+from core.types.job import CommandEvaluate, EvaluateArtifact, JobPayload, MergeEvaluate
 from core.types.run import Stage
 from core.types.sow import Benchmark, Role, StatementOfWork
 
@@ -28,6 +28,10 @@ class SplitViolationError(RunError):
 
 def check_split(payload: JobPayload) -> None:
     """Raise SplitViolationError when a trial of the search is to be evaluated on anything but a search slice."""
+    if isinstance(payload, CommandEvaluate):
+        if payload.candidate_id.startswith(TRIAL_PREFIX) and payload.role != Role.SEARCH.value:
+            raise SplitViolationError(f"Trial {payload.candidate_id} asked the command in the role {payload.role}.")
+        return
     if not isinstance(payload, MergeEvaluate | EvaluateArtifact):
         return
     if payload.candidate_id.startswith(TRIAL_PREFIX) and payload.benchmark.role is not Role.SEARCH:

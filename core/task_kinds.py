@@ -85,6 +85,8 @@ class MergeKind:
                 yield _problem(path, name, allowed, f"There is no such merging method.{hint}")
         if sow.evaluation is not None:
             yield _problem("evaluation", "given", "nothing", "A task of kind merge is scored by its benchmarks.")
+        if sow.optimization.parameters:
+            yield _problem("optimization.parameters", "given", "nothing", "Merges are searched by their coefficients.")
 
     def warnings(self, sow: StatementOfWork) -> tuple[str, ...]:
         """Return what a reader of the result will miss."""
@@ -128,6 +130,10 @@ def _slice(benchmark: Benchmark, times: int) -> Slice:
     )
 
 
+# Seeds that a command is run with to confirm: enough for an interval, few enough for a command that takes minutes.
+CONFIRMING_RUNS = 5
+
+
 @dataclass(frozen=True)
 class CommandKind:
     """Any task: the SoW names the command that scores a candidate's directory."""
@@ -153,8 +159,16 @@ class CommandKind:
     def forecast(self, sow: StatementOfWork) -> Forecast:
         """Return what a run will compute: one evaluation a candidate."""
         count = len(sow.evaluation.candidates) if sow.evaluation else 0
+        trials = sow.optimization.trials if sow.optimization.parameters else 0
+        confirmed = min(count, 2) if trials == 0 else sow.optimization.finalists + 1
+        times = {"screen": count, "search": trials, "confirm": CONFIRMING_RUNS * confirmed}
         note = "The command's own duration is not known; its time limit bounds it."
-        return forecast_slices([Slice(name="command", role="screen", evaluations=count, items=1, samples=0)], (note,))
+        slices = [
+            Slice(name="command", role=role, evaluations=number, items=1, samples=0)
+            for role, number in times.items()
+            if number or role == "screen"
+        ]
+        return forecast_slices(slices, (note,))
 
 
 TASK_KINDS: dict[str, TaskKind] = {p.name: p for p in (MergeKind(), CommandKind())}

@@ -31,6 +31,7 @@ from worker.grade.reference import Mode
 from worker.merge.apply import attach_into, merge_into, route_prompts
 from worker.merge.bank import ExpertBank, ModelRef, Placement
 from worker.merge.context import Calibration, Extension, RoutedGroup
+from worker.merge.norms import task_vector_norms
 from worker.merge.registry import method
 from worker.merge.targets import checksum, resident_targets
 from worker.models import ModelFiles
@@ -68,6 +69,7 @@ class Session:
         self._resident: Resident | None = None
         self._extension: Extension | None = None
         self._calibrator: Calibrator | None = None
+        self._norms: dict[str, float] = {}
         torch.set_num_threads(settings.cpu_threads)
 
     def load(self, models: Models, root: str) -> float:
@@ -81,7 +83,8 @@ class Session:
         base = _reference(files, models.base)
         experts = {e.name: _reference(files, e) for e in models.experts}
         self._load(base, experts, models.max_parameters)
-        self._calibrator = Calibrator(self._engine, self._bank, self.open_grader)
+        self._calibrator = Calibrator(self.engine, self.bank, self.open_grader)
+        self._norms = task_vector_norms(self.bank)
         self._loaded = wanted
         return time.perf_counter() - started
 
@@ -136,6 +139,11 @@ class Session:
         if self._bank is None:
             raise TypeError("no models are loaded")
         return self._bank
+
+    @property
+    def norms(self) -> dict[str, float]:
+        """Return the length of each loaded expert's task vector, where it was cheap to know."""
+        return self._norms
 
     def put(self, recipe: Recipe, base_name: str, taught: Taught | None = None) -> Resident:
         """Merge a recipe into the resident model, unless it is there already."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from agents.context import RunContext
 from agents.decision import Brain
 from agents.optimizer.bandit import BanditStrategy
+from agents.optimizer.command_search import CommandEvaluator, search_command
 from agents.optimizer.finalists import finalists, optimism
 from agents.optimizer.job_evaluator import JobEvaluator
 from agents.optimizer.optuna_strategy import OptunaStrategy
@@ -46,14 +47,17 @@ async def optimize_leader(context: RunContext, leader: str) -> list[str]:
         await context.records.put_candidate(context.run_id, finalist)
     await context.records.put(context.run_id, DOCUMENT, result)
     await context.journal.event(
-        "optimization.finished", _summary(result), stage=Stage.OPTIMIZE, finalists=[c.id for c in result.finalists]
-    )
+        "optimization.finished", _summary(context.sow, result), stage=Stage.OPTIMIZE,
+        finalists=[c.id for c in result.finalists],
+    )  # fmt: skip
     return [c.id for c in result.finalists]
 
 
 def _nothing_to_search(sow: StatementOfWork, leader: Candidate) -> str:
-    if sow.kind != "merge" or sow.models is None:
-        return "There is no search space for this kind of task; the leader goes to confirmation."
+    if sow.kind == "command":
+        if not sow.optimization.parameters:
+            return "The Statement of Work names no numbers to vary (optimization.parameters), so nothing was searched."
+        return "" if _trials(sow) else "No trials were asked for."
     if not sow.benchmarks_of(Role.SEARCH):
         return "The Statement of Work has no benchmark with role 'search', so nothing was searched."
     if _trials(sow) == 0:
@@ -67,12 +71,19 @@ def _trials(sow: StatementOfWork) -> int:
 
 
 async def _optimize(context: RunContext, leader: Candidate, board: Leaderboard) -> OptimizationResult:
-    evaluator = JobEvaluator(context.jobs, context.sow, space_of(context.sow, board), context.root)
-    plan = SearchPlan(_trials(context.sow), allow=lambda: check_budget(context), heard=_Listener(context, evaluator))
     settings = StudySettings(f"run-{context.run_id}", context.database_url, context.sow.seed)
+    if context.sow.kind == "command":
+        command = CommandEvaluator(context.jobs, context.sow, leader, context.root)
+        return await search_command(command, _plan(context, command), settings)
+    evaluator = JobEvaluator(context.jobs, context.sow, space_of(context.sow, board), context.root)
+    plan = _plan(context, evaluator)
     return await search_result(
         context.jobs, context.sow, (leader, board), plan, Surroundings(settings, context.brain, context.root)
     )
+
+
+def _plan(context: RunContext, evaluator: JobEvaluator | CommandEvaluator) -> SearchPlan:
+    return SearchPlan(_trials(context.sow), allow=lambda: check_budget(context), heard=_Listener(context, evaluator))
 
 
 @dataclass(frozen=True)
@@ -105,7 +116,7 @@ async def search_result(
         note = f"The leader could not be evaluated on the search items: {error.message}"
         return OptimizationResult(strategy="none", finalists=(leader,), note=note)
     rules = RacingRules(block=sow.optimization.block_items, error=sow.optimization.drop_error)
-    starts = warm_starts(space, board)[: max(1, plan.trials // 2)]
+    starts = warm_starts(space, board, evaluator.norms)[: max(1, plan.trials // 2)]
     with closing(OptunaStudy(space, around.study)) as study:
         strategy = chosen_strategy(sow, study, starts, _proposer(around.brain, evaluator))
         search = Search(strategy, evaluator, pool, measured.scores, replace(plan, rules=rules, seed=sow.seed))
@@ -152,7 +163,7 @@ def chosen_strategy(
 class _Listener:
     """Keeps every trial as a candidate of the run and tells the journal."""
 
-    def __init__(self, context: RunContext, evaluator: JobEvaluator) -> None:
+    def __init__(self, context: RunContext, evaluator: JobEvaluator | CommandEvaluator) -> None:
         self._context = context
         self._evaluator = evaluator
 
@@ -161,7 +172,7 @@ class _Listener:
         point = Point(method=record.method, values=record.parameters)
         await context.records.put_candidate(context.run_id, self._evaluator.candidate(point, record.source))
         await context.runs.spend(context.run_id, Spent(trials=1))
-        shown = f"{record.value:.1%}" if record.value is not None else record.reason
+        shown = record.reason if record.value is None else _shown(context.sow, record.value)
         await context.journal.event(
             f"trial.{record.state}", f"Trial {record.number} ({record.source}): {shown}", stage=Stage.OPTIMIZE,
             trial=record.number, candidate=record.candidate_id, value=record.value, best=record.best,
@@ -169,12 +180,16 @@ class _Listener:
         await context.journal.progress(Stage.OPTIMIZE, record.number + 1, total)
 
 
-def _summary(result: OptimizationResult) -> str:
+def _shown(sow: StatementOfWork, value: float) -> str:
+    return f"{value:.1%}" if sow.kind == "merge" else f"{value:.6g}"
+
+
+def _summary(sow: StatementOfWork, result: OptimizationResult) -> str:
     if not result.trials:
         return result.note or "Nothing was searched."
     states = [t.state for t in result.trials]
+    start, best = _shown(sow, result.start_value or 0.0), _shown(sow, result.best_value or 0.0)
     return (
         f"{len(states)} trials ({states.count('complete')} in full, {states.count('dropped')} dropped, "
-        f"{states.count('failed')} failed): {result.start_value or 0:.1%} → {result.best_value or 0:.1%} on search "
-        f"items. {result.note}"
+        f"{states.count('failed')} failed): {start} → {best} in the search. {result.note}"
     ).strip()

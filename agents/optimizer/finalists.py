@@ -7,7 +7,7 @@ import numpy as np
 from agents.optimizer.gaussian_process import Trials, smoothed
 from agents.optimizer.job_evaluator import JobEvaluator
 from agents.optimizer.search import Search
-from agents.optimizer.space import Point, SearchSpace
+from agents.optimizer.space import Point, Space
 from core.statistics.winner import corrected_winner
 from core.types.candidate import Candidate, CandidateKind
 from core.types.optimization import TrialRecord
@@ -27,7 +27,7 @@ def finalists(
     return (*chosen, leader) if len(chosen) < evaluator.sow.optimization.finalists else tuple(chosen)
 
 
-def named_best(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialRecord]:
+def named_best(trials: Sequence[TrialRecord], space: Space) -> list[TrialRecord]:
     """Return the trials with a value, best first by the value that the process over all trials gives them.
 
     The raw best of many is mostly lucky; neighbors tell how lucky. With few trials the raw values decide.

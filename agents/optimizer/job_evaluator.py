@@ -22,13 +22,14 @@ from core.types.sow import Benchmark, Models, Role, StatementOfWork
 
 @dataclass(frozen=True)
 class JobEvaluator:
-    """Turns points and candidates into jobs of one run."""
+    """Turns points and candidates into jobs of one run. `norms`: of the experts' task vectors, as workers tell them."""
 
     jobs: Jobs
     sow: StatementOfWork
     space: SearchSpace
     root: str = ""
     failures: FailureMemory = field(default_factory=FailureMemory)
+    norms: dict[str, float] = field(default_factory=dict)
 
     def candidate_id(self, point: Point) -> str:
         """Return the trial's id: a hash of its recipe."""
@@ -60,6 +61,7 @@ class JobEvaluator:
         found = await asyncio.gather(*(self._evaluate(candidate, b, ids) for b, ids in wanted))
         for evaluation in found:
             self.failures.keep(candidate.id, evaluation)
+            self.norms.update(evaluation.task_vectors)
         scores = {
             (b.name, item): score
             for (b, _), evaluation in zip(wanted, found, strict=True)

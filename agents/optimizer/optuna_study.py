@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from agents.optimizer.gaussian_process import DEVIATION, GaussianProcessSampler
-from agents.optimizer.space import Point, SearchSpace
+from agents.optimizer.space import Point, Space
 from agents.optimizer.strategy import Proposal
 from core.errors import InvalidInputError
 from core.study_storage import open_study_storage
@@ -41,7 +41,7 @@ class StudySettings:
 class OptunaStudy:
     """One search's trials. Calls block: use it from a thread."""
 
-    def __init__(self, space: SearchSpace, settings: StudySettings) -> None:
+    def __init__(self, space: Space, settings: StudySettings) -> None:
         self._space = space
         self._seed = settings.seed
         self._storage = open_study_storage(settings.url) if settings.url else None

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from agents.decision import Brain, Question
-from agents.optimizer.space import Point, SearchSpace
+from agents.optimizer.space import Point, Space
 from core.types.base import Value
 from core.types.optimization import TrialRecord
 
@@ -45,7 +45,7 @@ def no_failures(_: Sequence[TrialRecord]) -> Mapping[str, object]:
 class Proposer:
     """Asks the brain for points of a space. `failures` sums up, for the best trials, which items fail and how."""
 
-    def __init__(self, brain: Brain, space: SearchSpace, seed: int = 0, failures: Failures = no_failures) -> None:
+    def __init__(self, brain: Brain, space: Space, seed: int = 0, failures: Failures = no_failures) -> None:
         self._brain = brain
         self._space = space
         self._seed = seed

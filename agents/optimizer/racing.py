@@ -49,11 +49,12 @@ class ItemPool:
 
 @dataclass(frozen=True)
 class RacingRules:
-    """How large the blocks are and how sure a drop must be."""
+    """How large the blocks are and how sure a drop must be. Scores that are no shares of items are never dropped."""
 
     block: int = 20
     growth: float = 2.0
     error: float = 0.05
+    drops: bool = True
 
     def blocks(self, order: Sequence[Key]) -> list[Sequence[Key]]:
         """Return the items cut into growing blocks; a short rest joins the last one."""
@@ -85,6 +86,7 @@ async def race(
     all items is dropped is at most `rules.error`.
     """
     scale = max(pool.factors.values())
+    incumbent = incumbent if rules.drops else None
     test = TrailingTest(len(pool.keys), error=rules.error, scale=scale)
     scores: dict[Key, float] = {}
     for block in rules.blocks(order):

@@ -8,6 +8,7 @@ method does not have are ignored by it, so that one model of the surface serves 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 from core.merging_table import DECLARATIONS
 from core.structured_recipes import DIGITS, Coefficients, structured_recipe, takes_coefficients
@@ -96,16 +97,60 @@ class SearchSpace:
 
     def problems(self, point: Point) -> list[str]:
         """Return why a point is outside the space; empty when it is inside."""
-        found = []
-        if point.method not in self.methods:
-            found.append(f"method {point.method!r} is not one of {', '.join(self.methods)}")
-        known = {d.name: d for d in self.dimensions}
-        found += [f"unknown parameter {name!r}" for name in point.values if name not in known]
-        found += [f"parameter {name!r} is missing" for name in known if name not in point.values]
-        for name, value in point.values.items():
-            if name in known and not known[name].low <= value <= known[name].high:
-                found.append(f"{name} = {value} is outside [{known[name].low}, {known[name].high}]")
-        return found
+        return outside(self, point)
+
+
+@dataclass(frozen=True)
+class ParameterSpace:
+    """Numbers that a command takes, each with its limits."""
+
+    limits: Mapping[str, tuple[float, float]]
+    methods: tuple[str, ...] = ("parameters",)
+
+    @cached_property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """Return all dimensions, by name."""
+        return tuple(Dimension(name, *self.limits[name]) for name in sorted(self.limits))
+
+    def middle(self) -> Point:
+        """Return the point in the middle of all limits."""
+        return Point(method=self.methods[0], values={d.name: (d.low + d.high) / 2 for d in self.dimensions})
+
+    def problems(self, point: Point) -> list[str]:
+        """Return why a point is outside the space; empty when it is inside."""
+        return outside(self, point)
+
+
+class Space(Protocol):
+    """What strategies and proposers need to know of a space."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Return the methods to choose from."""
+        ...
+
+    @property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """Return the numbers that may be varied."""
+        ...
+
+    def problems(self, point: Point) -> list[str]:
+        """Return why a point is outside the space."""
+        ...
+
+
+def outside(space: Space, point: Point) -> list[str]:
+    """Return why a point is outside a space; empty when it is inside."""
+    found = []
+    if point.method not in space.methods:
+        found.append(f"method {point.method!r} is not one of {', '.join(space.methods)}")
+    known = {d.name: d for d in space.dimensions}
+    found += [f"unknown parameter {name!r}" for name in point.values if name not in known]
+    found += [f"parameter {name!r} is missing" for name in known if name not in point.values]
+    for name, value in point.values.items():
+        if name in known and not known[name].low <= value <= known[name].high:
+            found.append(f"{name} = {value} is outside [{known[name].low}, {known[name].high}]")
+    return found
 
 
 def space_of(sow: StatementOfWork, board: Leaderboard | None) -> SearchSpace:

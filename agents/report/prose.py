@@ -13,11 +13,12 @@ from pydantic import Field
 
 from agents.decision import Question
 from agents.report.blocks import Block, Bullets, Callout, Code, Document, Facts, Paragraph, Table
-from agents.report.content import ReportInput, percent
+from agents.report.content import ReportInput
 from agents.report.content import shown as as_read
 from agents.report.wording import Say
 from core.types.base import Value
 from core.types.candidate import CandidateKind
+from core.types.evaluation import Score
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 MAX_WORDS = 200
@@ -89,7 +90,8 @@ def _screened(report: ReportInput, say: Say) -> Iterator[str]:
 def _searched(report: ReportInput, say: Say) -> Iterator[str]:
     found = report.optimization
     if found and found.trials and found.start_value is not None and found.best_value is not None:
-        start, best = percent(found.start_value), percent(found.best_value)
+        values = (found.start_value, found.best_value)
+        start, best = (as_read(Score(metric=found.metric, value=v, items=found.items)) for v in values)
         yield say("summary_searched", count=len(found.trials), start=start, best=best)
 
 

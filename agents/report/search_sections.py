@@ -4,11 +4,15 @@ from collections.abc import Iterator, Mapping
 
 from agents.report import figures
 from agents.report.blocks import Block, Bullets, Cell, Code, Figure, Paragraph, Section, Table
-from agents.report.content import ReportInput, duration, percent, short_id
+from agents.report.content import SHARES, ReportInput, duration, percent, short_id, shown
 from agents.report.next_steps import next_steps
 from agents.report.wording import Say
 from core.merging_table import DECLARATIONS
+<<<<<<< HEAD
 from core.types.candidate import Applicability, Fidelity
+=======
+from core.types.evaluation import Score
+>>>>>>> main
 from core.types.optimization import OptimizationResult, TrialRecord
 
 BEST_TRIALS = 8
@@ -32,6 +36,11 @@ def search_section(report: ReportInput, say: Say) -> Section | None:
 
 def _search_text(found: OptimizationResult, say: Say) -> str:
     states = [t.state for t in found.trials]
+    if found.metric not in SHARES:
+        return say(
+            "command_search_text", count=len(states), strategy=found.strategy, metric=found.metric,
+            failed=states.count("failed"), start=_read(found, found.start_value), best=_read(found, found.best_value),
+        )  # fmt: skip
     raced = [t for t in found.trials if t.state in {"complete", "dropped"}]
     in_full = max(1, len(raced) * found.items)
     text = say(
@@ -49,12 +58,14 @@ def _search_text(found: OptimizationResult, say: Say) -> str:
 
 
 def _history(report: ReportInput, found: OptimizationResult, say: Say) -> Figure:
-    trials = [(t.number, t.value * 100, t.state) for t in found.trials if t.value is not None]
-    best = [(t.number, t.best * 100) for t in found.trials if t.best is not None]
-    lines = {say("start"): found.start_value * 100} if found.start_value is not None else {}
+    factor = 100.0 if found.metric in SHARES else 1.0
+    trials = [(t.number, t.value * factor, t.state) for t in found.trials if t.value is not None]
+    best = [(t.number, t.best * factor) for t in found.trials if t.best is not None]
+    lines = {say("start"): found.start_value * factor} if found.start_value is not None else {}
+    axis = say("score_axis") if found.metric in SHARES else found.metric
     words = {
         "best": say("best_so_far"), "complete": say("complete"), "dropped": say("dropped"),
-        "repeated": say("repeated"), "trial": say("trial"), "score": say("score_axis"),
+        "repeated": say("repeated"), "trial": say("trial"), "score": axis,
     }  # fmt: skip
     svg = figures.history(trials, best, lines, words)
     rows = [
@@ -63,6 +74,10 @@ def _history(report: ReportInput, found: OptimizationResult, say: Say) -> Figure
     ]
     data = "\n".join(("trial,candidate,state,value,best,item_evaluations", *rows)) + "\n"
     return Figure(name="history", caption=say("history_caption"), svg=svg, alt=say("history_caption"), data=data)
+
+
+def _read(found: OptimizationResult, value: float | None) -> str:
+    return "–" if value is None else shown(Score(metric=found.metric, value=value, items=found.items))
 
 
 def _number(value: float | None) -> str:
@@ -75,10 +90,10 @@ def _trials_table(found: OptimizationResult, say: Say) -> Table:
     rows = [
         (
             Cell(text=str(t.number), kind="number"),
-            Cell(text=t.source),
+            Cell(text=t.source.replace("warm start", say("warm_start"))),
             Cell(text=t.method, kind="code"),
             Cell(text=_parameters(t)),
-            Cell(text=percent(t.value or 0.0), kind="number", refs=tuple(short_id(e) for e in t.evaluation_ids[:2])),
+            Cell(text=_read(found, t.value), kind="number", refs=tuple(short_id(e) for e in t.evaluation_ids[:2])),
         )
         for t in best
     ]
@@ -88,8 +103,8 @@ def _trials_table(found: OptimizationResult, say: Say) -> Table:
 
 def _parameters(trial: TrialRecord) -> str:
     used = {"density": "density" in _defaults(trial.method), "scale": _defaults(trial.method).get("normalize") is True}
-    shown = [(name, value) for name, value in sorted(trial.parameters.items()) if used.get(name, True)]
-    return ", ".join(f"{name.removeprefix('weight.')} {value:.2f}" for name, value in shown)
+    varied = [(name, value) for name, value in sorted(trial.parameters.items()) if used.get(name, True)]
+    return ", ".join(f"{name.removeprefix('weight.')} {value:.2f}" for name, value in varied)
 
 
 def _defaults(method: str) -> Mapping[str, object]:

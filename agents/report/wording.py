@@ -176,6 +176,13 @@ WORDS: dict[str, tuple[str, str]] = {
     "parameters": ("Parameters", "参数"),
     "start": ("start", "起点"),
     "best_so_far": ("best so far", "目前最好"),
+    "warm_start": ("warm start", "初始点"),
+    "command_search_text": (
+        "{count} trials by {strategy}, {failed} failed. The best {metric} in the search went from {start} to {best}; "
+        "the raw best of several is partly luck, which confirmation takes out.",
+        "用 {strategy} 做了 {count} 次试验，{failed} 次失败。搜索中最好的 {metric} 从 {start} 变为 {best}；"
+        "多次试验中的最好值含有运气成分，由确认环节剔除。",
+    ),
     "complete": ("in full", "完整"),
     "dropped": ("dropped", "淘汰"),
     "repeated": ("repeated", "重复"),

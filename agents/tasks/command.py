@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from core.task_kinds import CONFIRMING_RUNS
 from core.types.candidate import Applicability, Candidate, CandidateKind, Fidelity
 from core.types.job import CommandEvaluate, JobPayload
 from core.types.sow import Role, StatementOfWork
 from core.types.work import Survey
-
-# Enough for an interval over seeds, few enough for a command that takes minutes.
-CONFIRMING_RUNS = 5
 
 
 class CommandPack:

@@ -106,6 +106,7 @@ class Evaluation(Value):
     grader: str = ""
     engine: str = ""
     model_checksum: str = ""
+    task_vectors: dict[str, float] = Field(default_factory=dict, description="length of each expert's task vector")
 
 
 class EvaluationSummary(Value):

@@ -35,6 +35,7 @@ class OptimizationResult(Value):
     """A finished search: its trials, the finalists (best first) and what it rests on."""
 
     strategy: str
+    metric: str = "weighted mean"
     study: str = ""
     trials: tuple[TrialRecord, ...] = ()
     finalists: tuple[Candidate, ...] = ()

@@ -140,12 +140,18 @@ class OptimizationSpec(Value):
         None, ge=0, le=8, description="groups × {attention, MLP} of weights an expert; 0: one weight; unset: by trials"
     )
     block_items: int = Field(20, ge=1, description="items of the first racing block; each next one is twice as large")
+    parameters: dict[Name, tuple[float, float]] = Field(
+        default_factory=dict, max_length=32, description="command kind: numbers that may be varied, with their limits"
+    )
     drop_error: float = Field(0.05, gt=0, lt=1, description="chance that a trial is dropped though it would win")
 
     @model_validator(mode="after")
     def _low_below_high(self) -> Self:
         if self.coefficient_low >= self.coefficient_high:
             raise ValueError("coefficient_low must be below coefficient_high")
+        empty = sorted(name for name, (low, high) in self.parameters.items() if not low < high)
+        if empty:
+            raise ValueError(f"the range of {', '.join(empty)} is empty; give the lower limit first")
         return self
 
 

@@ -59,6 +59,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _posted(self, parts: list[str], body: bytes) -> tuple[int, object]:
         if self.path == "/api/repos/create":
             return self._create(json.loads(body))
+        if self.path == "/api/validate-yaml":
+            return 200, {"errors": [], "warnings": []}
         if "preupload" in parts:
             files = json.loads(body)["files"]
             return 200, {"files": [{**f, "uploadMode": _mode(f["path"]), "shouldIgnore": False} for f in files]}

@@ -12,7 +12,8 @@ from core.recipes import method_recipe
 from core.settings import Settings
 from core.types.job import Exported, MergeExport
 from core.types.sow import ModelRef, Models
-from tests.worker.merge.models import write_models
+from tests.worker.merge.models import load_bank, write_models
+from worker.merge.norms import task_vector_norms
 from worker.perform import make_perform
 
 
@@ -45,3 +46,13 @@ def test_an_export_names_the_sows_models_and_carries_the_card(tmp_path: Path, ca
     name = "model.layers.0.mlp.up_proj.weight"
     wanted = base[name] + 0.5 * (one[name] - base[name]) + 0.25 * (two[name] - base[name])
     assert torch.allclose(merged[name].float(), wanted, atol=1e-2)
+
+
+def test_task_vectors_are_as_long_as_they_are(tmp_path: Path) -> None:
+    write_models(tmp_path, "llama", torch.float32, experts=2)
+    bank = load_bank(tmp_path, 2)
+    base, *experts = (AutoModelForCausalLM.from_pretrained(tmp_path / n) for n in ("base", "expert1", "expert2"))
+    for name, expert in zip(("expert1", "expert2"), experts, strict=True):
+        gaps = [(b - e).square().sum() for b, e in zip(base.parameters(), expert.parameters(), strict=True)]
+        wanted = float(torch.stack(gaps).sum().sqrt())
+        assert task_vector_norms(bank)[name] == pytest.approx(wanted, rel=1e-5)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.context import RunContext
 from agents.optimizer.agent import optimize_leader
 from agents.optimizer.confirm import confirm_finalists
 from agents.report.agent import write_report
@@ -16,8 +17,8 @@ from core.queue import Queue
 from core.types.candidate import Leaderboard
 from core.types.evaluation import Evaluation
 from core.types.job import CommandEvaluate, JobPayload, JobResult
-from core.types.optimization import Confirmation
-from core.types.sow import CommandEvaluation, Role, StatementOfWork
+from core.types.optimization import Confirmation, OptimizationResult
+from core.types.sow import CommandEvaluation, OptimizationSpec, Role, StatementOfWork
 from core.types.work import Survey
 from tests.agents.optimizer.test_stages import run_context
 from worker.command import evaluate_command
@@ -26,7 +27,8 @@ from worker.command import evaluate_command
 SCRIPT = """
 level=$(cat $CANDIDATE/level.txt); shift=0
 [ "$ROLE" = confirm ] && shift=$(( SEED % 7 ))
-echo "{\\"loss\\": $(( level + shift ))}"
+rate=$(echo "$PARAMETERS" | sed -n 's/.*"rate": \\([0-9]*\\).*/\\1/p'); rate=${rate:-40}
+echo "{\\"loss\\": $(( level + shift + (rate - 70) * (rate - 70) / 10 ))}"
 """
 
 
@@ -51,7 +53,7 @@ class CommandJobs:
         return [await self.run(p) for p in payloads]
 
 
-def command_sow(root: Path, levels: dict[str, int]) -> StatementOfWork:
+def command_sow(root: Path, levels: dict[str, int], **optimization: object) -> StatementOfWork:
     for name, level in levels.items():
         (root / name).mkdir()
         (root / name / "level.txt").write_text(f"{level}\n")
@@ -60,7 +62,21 @@ def command_sow(root: Path, levels: dict[str, int]) -> StatementOfWork:
         evaluation=CommandEvaluation(
             command=("/bin/sh", "-c", SCRIPT), metric="loss", direction="minimize", candidates=tuple(levels)
         ),
+        optimization=OptimizationSpec.model_validate(optimization),
     )  # fmt: skip
+
+
+async def screened(db: Database, queue: Queue, folder: Path, sow: StatementOfWork, jobs: CommandJobs) -> RunContext:
+    """Do what the experiment stage does."""
+    context, _ = await run_context(db, queue, folder / "store", sow, root=str(folder), jobs=jobs)
+    pack = task_pack("command")
+    tried = pack.candidates(sow, pack.applicability(sow, Survey(works=())))
+    for candidate in tried:
+        await context.records.put_candidate(context.run_id, candidate)
+    found = [await jobs.run(p) for c in tried for p in pack.payloads(sow, c, Role.SCREEN, str(folder))]
+    board = leaderboard("screen", tried, [e for e in found if isinstance(e, Evaluation)], ())
+    await context.records.put(context.run_id, "leaderboard.screen", board)
+    return context
 
 
 @pytest.mark.parametrize(
@@ -76,14 +92,8 @@ async def test_a_command_task_is_confirmed_over_fresh_seeds(
     db: Database, queue: Queue, tmp_path: Path, levels: dict[str, int], broken: str, verdict: str
 ) -> None:
     sow = command_sow(tmp_path, levels)
-    context, _ = await run_context(db, queue, tmp_path / "store", sow, root=str(tmp_path), jobs=CommandJobs(broken))
-    jobs, pack = context.jobs, task_pack("command")
-    tried = pack.candidates(sow, pack.applicability(sow, Survey(works=())))
-    for candidate in tried:
-        await context.records.put_candidate(context.run_id, candidate)
-    found = [await jobs.run(p) for c in tried for p in pack.payloads(sow, c, Role.SCREEN, str(tmp_path))]
-    board = leaderboard("screen", tried, [e for e in found if isinstance(e, Evaluation)], ())
-    await context.records.put(context.run_id, "leaderboard.screen", board)
+    context = await screened(db, queue, tmp_path, sow, jobs := CommandJobs(broken))
+    board = await context.records.get(context.run_id, "leaderboard.screen", Leaderboard)
     finalists = await optimize_leader(context, board.rows[0].candidate.id)
     improved = await confirm_finalists(context, finalists)
     await publish_result(context)
@@ -98,6 +108,32 @@ async def test_a_command_task_is_confirmed_over_fresh_seeds(
         assert confirmation.comparisons[0].difference.value == pytest.approx(50)
         assert "+50" in report
         assert "5000" not in report
-        seeds = {p.seed for p in jobs.asked if p.role == "confirm"}  # type: ignore[attr-defined]
+        seeds = {p.seed for p in jobs.asked if p.role == "confirm"}
         assert len(seeds) == 5
         assert 0 not in seeds
+
+
+async def test_numbers_that_the_sow_names_are_searched_and_confirmed(
+    db: Database, queue: Queue, tmp_path: Path
+) -> None:
+    sow = command_sow(tmp_path, {"old": 900, "new": 850}, trials=12, parameters={"rate": (0, 100)}, finalists=1)
+    context = await screened(db, queue, tmp_path, sow, jobs := CommandJobs())
+    finalists = await optimize_leader(context, "new")
+    found = await context.records.get(context.run_id, "optimization", OptimizationResult)
+    assert [t.number for t in found.trials] == list(range(12))
+    assert found.start_value == -940
+    assert found.best_value is not None
+    assert found.best_value >= -880
+    asked = len(jobs.asked)
+    assert await optimize_leader(context, "new") == finalists
+    assert len(jobs.asked) == asked, "a finished search was repeated"
+    assert await confirm_finalists(context, finalists)
+    await write_report(context)
+    confirmation = await context.records.get(context.run_id, "confirmation", Confirmation)
+    assert confirmation.winner == finalists[0]
+    assert {(c.reference_id, c.verdict) for c in confirmation.comparisons} == {("new", "improved")}
+    roles = {(p.candidate_id[:6], p.role) for p in jobs.asked}
+    assert ("trial-", "search") in roles
+    assert ("trial-", "confirm") not in roles
+    report = (await context.artifacts.get(context.run_id, "report.md")).decode()
+    assert "in the search went from -940 to" in report

@@ -15,6 +15,8 @@ from agents.optimizer.agent import search_result
 from agents.optimizer.finalists import FINAL_PREFIX
 from agents.optimizer.search import SearchPlan
 from core.errors import BudgetExceededError
+from core.types.evaluation import Evaluation
+from core.types.job import JobPayload, JobResult
 from core.types.optimization import OptimizationResult
 from core.types.sow import Role
 from tests.agents.optimizer import search_process
@@ -47,6 +49,20 @@ async def test_the_finalist_is_truly_better_and_racing_saves_items() -> None:
     assert found.optimism is not None
     assert {p.benchmark.role for p in jobs.payloads} == {Role.SEARCH}
     assert all(p.candidate_id.startswith("trial-") for p in jobs.payloads)
+
+
+async def test_closed_forms_use_the_lengths_that_workers_tell() -> None:
+    class Measuring(SurfaceJobs):
+        async def run(self, payload: JobPayload) -> JobResult:
+            found = await super().run(payload)
+            assert isinstance(found, Evaluation)
+            return found.evolve(task_vectors={"code": 3.0, "math": 4.0, "chat": 5.0})
+
+    found = await search_result(Measuring(4), SOW, (LEADER, BOARD), SearchPlan(8))
+    by_source = {t.source: t.parameters for t in found.trials}
+    weights = by_source["warm start: MetaGPT"]
+    assert [weights[f"weight.{n}"] for n in ("code", "math", "chat")] == pytest.approx([0.18, 0.32, 0.5])
+    assert by_source["warm start: equal norms"]["weight.chat"] == pytest.approx(0.6)
 
 
 async def test_failed_jobs_are_recorded_and_end_a_hopeless_search() -> None:
