@@ -90,12 +90,8 @@ class Performer:
             cost=measured.cost.evolve(load_s=load_s),
             grader=self._settings.grader_tier,
             engine=described,
-<<<<<<< HEAD
             model_checksum=measured.checksum,
-=======
-            model_checksum=resident.checksum,
             task_vectors=self._session.norms,
->>>>>>> main
         )
 
     @_perform.register

@@ -8,11 +8,8 @@ from agents.report.content import SHARES, ReportInput, duration, percent, short_
 from agents.report.next_steps import next_steps
 from agents.report.wording import Say
 from core.merging_table import DECLARATIONS
-<<<<<<< HEAD
 from core.types.candidate import Applicability, Fidelity
-=======
 from core.types.evaluation import Score
->>>>>>> main
 from core.types.optimization import OptimizationResult, TrialRecord
 
 BEST_TRIALS = 8
