@@ -133,6 +133,7 @@ class Subject:
         items = options.items[: options.plain_problems]
         prompts = [protocol.prompt_ids(item, tokenizer) for item in items]
         stop = StopRule(protocol.stop_rule(tokenizer, frozenset()).strings)
+        model.set_attn_implementation("eager")  # as the tutorial's script has it for this family
         plain(model, tokenizer, Work(prompts, Draw(0.2, 0.95, None, 8), stop), 1)
         longest = options.max_length - max(map(len, prompts))
         seconds, tokens = plain(model, tokenizer, Work(prompts, Draw(0.2, 0.95, None, longest), stop), len(prompts))
@@ -278,7 +279,7 @@ def main() -> None:
     options.name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     if options.placement == "auto":
         options.placement = "compressed" if _gpu_bytes() >= LARGE_GPU else "pinned"
-    options.tier = options.tier or next(tier for tier, trouble in available_tiers().items() if not trouble)
+    options.tier = options.tier or ("subprocess" if available_tiers()["bubblewrap"] else "bubblewrap")
     options.graders = options.graders or max(1, len(os.sched_getaffinity(0)) - 2)
     problems = dict(list(load_problems(options.data / PROBLEMS).items())[: options.problems])
     options.items = tuple(Item(task_id, problem) for task_id, problem in problems.items())
