@@ -150,8 +150,8 @@ _ROUTED = (
     MethodDeclaration(
         "ra_df", "DF-Merge", "DF-Merge", "2504.18992",
         needs=frozenset({Need.WEIGHTS, Need.LABELS, Need.GRADIENTS, Need.SCORE}), fidelity=Fidelity.ADAPTED,
-        difference="The diagonal Fisher is computed once, at each expert, instead of anew at every proposed λ; in a run "
-        "the labels are each expert's own answers.",
+        difference="The diagonal Fisher is computed once, at each expert, instead of anew at every proposed λ; in a "
+        "run the labels are each expert's own answers.",
         defaults={"weight": 0.4, "initial": 10, "iterations": 50, "seed": 0}, neutral=_WEIGHT_ZERO,
     ),
     MethodDeclaration(

@@ -1,6 +1,7 @@
 """Jobs with methods that need more than weights, through the worker's own path on tiny real checkpoints."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,12 @@ from core.types.job import CalibrationData, CalibrationText, Exported, MergeEval
 from core.types.recipe import Recipe
 from core.types.sow import Benchmark, ModelRef, Models, Role
 from tests.worker.merge.models import EXPERTS, SMALL, write_models
+from worker.generate.port import InPlaceMerge
+from worker.generate.registry import ENGINES
+from worker.generate.transformers_engine import TransformersEngine
+from worker.merge.apply import merge_into
+from worker.merge.bank import ExpertBank, Placement
+from worker.merge.bank import ModelRef as Reference
 from worker.perform import Performer
 
 SMALLER: dict[str, dict[str, Any]] = SMALL | {
@@ -95,6 +102,29 @@ def test_a_job_with_calibration_is_done_and_leaves_no_trace(name: str, performer
     assert found.cost.merge_s > 0
     after = evaluate(performer, root, "task_arithmetic")
     assert (after.model_checksum, after.outcomes) == (before.model_checksum, before.outcomes)
+
+
+class ElsewhereEngine(TransformersEngine):
+    """Holds its bank by itself and merges in its own place, as an engine with a worker process does."""
+
+    def hold(self, base: Reference, experts: Mapping[str, Reference], placement: str = "auto") -> Mapping[str, Any]:
+        self.bank = ExpertBank.load(base, experts, Placement(placement))
+        return {"parameters": self.bank.parameters}
+
+    def merge(self, config: Mapping[str, Any]) -> InPlaceMerge:
+        report = merge_into(self.model, self.bank, Recipe(method=config["merge_method"], config=dict(config)))
+        return InPlaceMerge(report.seconds, report.checksum, report.peak_mb)
+
+
+def test_an_engine_that_holds_its_weights_elsewhere_merges_there(
+    performer: Performer, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENGINES, "vllm", f"{__name__}:ElsewhereEngine")
+    apart = Performer(Settings(state_dir=tmp_path, device="cpu", threads=1, engine="vllm"))
+    for name in ("task_arithmetic", "ra_ties", "model_stock"):
+        here, there = evaluate(performer, root, name), evaluate(apart, root, name)
+        assert (there.model_checksum, there.outcomes) == (here.model_checksum, here.outcomes)
+    assert apart._session.bank.placement is Placement.STREAMED
 
 
 def test_a_method_without_its_text_says_what_it_needs(performer: Performer, root: Path) -> None:
