@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.errors import InvalidInputError, NotFoundError, SourceError
-from worker.benchmark import KNOWN, Hub, Slice, load_items, parse_split
+from worker.benchmark import KNOWN, Hub, load_items
 from worker.grade.problems import CodeProblem
+from worker.items import Slice, parse_split
 from worker.protocols.item import Instruction, Item, Question
 
 _END = r"(-v[\d.]+)?\.jsonl(\.gz)?"

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from core.errors import CallerError, InvalidInputError, ResearchAgentError
 from core.settings import Settings
 from core.types.evaluation import Sampling, Score
-from worker.benchmark import KNOWN, Hub, Slice
+from worker.benchmark import KNOWN, Hub
 from worker.benchmark_files import Found, Wanted, find_items
 from worker.evaluate import Progress as Done
 from worker.evaluate import Report
@@ -24,6 +24,7 @@ from worker.evaluation_files import Asked, prepare_folder, refuse_ks
 from worker.generate.port import EngineOptions
 from worker.grade.problems import CodeProblem
 from worker.grade_file import grade_file
+from worker.items import Slice
 from worker.protocols.base import EvaluationProtocol
 from worker.protocols.code import END_OF_TURN
 from worker.protocols.registry import find_protocol

@@ -14,10 +14,11 @@ from pyarrow import parquet
 from core.errors import InvalidInputError, NotFoundError, SourceError
 from core.types.evaluation import Verdict
 from tests.conftest import SHARED
-from worker.benchmark import Hub, Slice, load_items
+from worker.benchmark import Hub, load_items
 from worker.benchmark_files import Wanted, find_items
 from worker.grade.pool import GradePool, Sample
 from worker.grade.problems import CodeProblem, problems_from_rows
+from worker.items import Slice
 from worker.protocols.item import Instruction, Question
 from worker.protocols.registry import find_protocol
 

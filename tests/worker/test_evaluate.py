@@ -13,11 +13,12 @@ from core.errors import InvalidInputError, RunError
 from core.settings import Settings
 from core.types.evaluation import Sampling, Verdict
 from worker import evaluate_cli
-from worker.benchmark import Slice, load_items
+from worker.benchmark import load_items
 from worker.evaluate import Plan, Progress, evaluate, requests_for
 from worker.generate.port import Completion, GenerationRequest
 from worker.generations import bigcode_lists, read_generations
 from worker.grade_file import grader
+from worker.items import Slice
 from worker.protocols.item import Item, Question
 from worker.protocols.registry import find_protocol
 
