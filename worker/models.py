@@ -110,8 +110,9 @@ def write_checkpoint(gguf: Path, directory: Path) -> None:
         # The loaded model still says that it is quantized, which a plain checkpoint must not.
         del config.quantization_config
     config.dtype = torch.bfloat16
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    model.load_state_dict(loaded.state_dict())
+    with torch.device("meta"):  # no time for random weights that are replaced at once
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.load_state_dict({name: value.bfloat16() for name, value in loaded.state_dict().items()}, assign=True)
     model.tie_weights()
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
