@@ -88,7 +88,8 @@ def _hub_rows(dataset: str, split: str, hub: Hub) -> list[Row]:
         raise NotFoundError(f"The hub has no data set {dataset}.") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise SourceError(
-            f"The hub did not give {dataset}: {error}", fix="Check the network and HF_ENDPOINT, or name a local file."
+            f"The hub did not give {dataset}: {str(error).splitlines()[0]}.",
+            fix="Check the network and HF_ENDPOINT, or name a local file.",
         ) from error
     paths = [path for pattern in patterns for path in sorted(Path(found).glob(pattern))]
     if not paths:

@@ -229,6 +229,17 @@ def test_hostile_lines_do_no_more_than_fail(tmp_path: Path, capfd: pytest.Captur
     assert "\x1b[2J" not in shown.err
 
 
+def test_a_k_that_the_samples_do_not_allow_is_said_before_grading(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "samples.jsonl"
+    file.write_text("".join(json.dumps({"task_id": f"HumanEval/{n}", "solution": ""}) + "\n" for n in (0, 0, 1)))
+    arguments = ["--benchmark", "humaneval", "--generations", str(file), "--output", str(tmp_path), "--pass-at", "2"]
+    assert evaluate_cli.main(arguments) == 2
+    assert "pass@2 needs at least 2 samples a problem; there are 1" in " ".join(capfd.readouterr().err.split())
+    assert not (tmp_path / "verdicts.jsonl").exists()
+
+
 def test_answers_made_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "gsm8k-test.jsonl").write_text(
         "".join(json.dumps({"question": f"{n}?", "answer": f"so\n#### {n}"}) + "\n" for n in range(3))
