@@ -22,7 +22,7 @@ from worker.grade.reference import Mode
 from worker.protocols.base import AnswerProtocol, CodeProtocol, EvaluationProtocol
 from worker.protocols.item import Item
 
-# A decoding step lets go of the interpreter many times, and waits as long as this for each grading thread that computes.
+# A decoding step lets go of the interpreter many times, and waits so long for each grading thread that computes.
 _SWITCH_S = 0.0005
 
 
