@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 HOME_DIR=${ENGINE_DIR:-$PWD/.state/engine}
 BASE=research-agent-test-base:trixie
 SUITE=trixie
-MIRROR=${DEBIAN_MIRROR:-http://mirror.invalid/debian}
+# Where this machine's own packages come from, unless told otherwise.
+MIRROR=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep -v security | head -n 1)}
 PACKAGES=python3,python3-venv,git,tmux,ca-certificates,libgomp1
 # Sockets lie below it, whose paths must be short.
 RUN_DIR=/run/research-agent-engine

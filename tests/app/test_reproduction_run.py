@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from agents.sandbox.bubblewrap import BubblewrapTier
+from core.artifacts import ArtifactStore
 from core.db import Database
 from core.queue import Queue
 from core.types.evaluation import Evaluation
@@ -147,7 +148,7 @@ def processes(database_url: str, state_dir: Path) -> Iterator[Processes]:
 
 
 async def test_works_are_reproduced_from_their_repositories_and_ranked(
-    api: Api, db: Database, queue: Queue, processes: Processes, tmp_path: Path
+    api: Api, db: Database, queue: Queue, processes: Processes, state_dir: Path, tmp_path: Path
 ) -> None:
     await needs_sandbox(tmp_path)
     stores = Stores(db, queue)
@@ -205,7 +206,7 @@ async def test_works_are_reproduced_from_their_repositories_and_ranked(
     assert good["candidate_id"] in {r["candidate"]["id"] for r in confirmed["rows"]}
 
     assert_the_sandbox_held(events)
-    report = (await api.http.get(f"{base}/artifacts/report.md")).text
+    report = (await ArtifactStore(db, state_dir / "artifacts").get(run.id, "report.md")).decode()
     assert SCALED in report
     assert "failed in evaluation" in report
 
