@@ -104,9 +104,19 @@ async def test_what_is_wrong_is_said_with_an_exit_code(tmp_path: Path) -> None:
     assert json.loads(out)["works"] == 0
 
 
-async def test_the_embedder_embeds_and_ends() -> None:
-    async with EmbedderProcess() as embedder:
-        same, like, other = await embedder.embed(["merging models", "models that are merged", "cooking rice"])
-    assert sum(a * b for a, b in zip(same, like, strict=True)) > sum(a * b for a, b in zip(same, other, strict=True))
-    with pytest.raises(OperatorError, match="ended"):
-        await embedder.embed(["after the end"])
+LENGTHS = """
+import json, sys
+for line in sys.stdin:
+    texts = json.loads(line)
+    if not texts:
+        sys.exit(1)
+    print(json.dumps([[len(t)] for t in texts]), flush=True)
+"""
+
+
+async def test_the_embedder_answers_in_order_and_says_when_its_process_ended() -> None:
+    async with EmbedderProcess((sys.executable, "-c", LENGTHS)) as embedder:
+        assert await embedder.embed(["a", "bb"]) == [[1], [2]]
+        assert await embedder.embed(["\n\n\n"]) == [[3]]
+        with pytest.raises(OperatorError, match="ended"):
+            await embedder.embed([])
