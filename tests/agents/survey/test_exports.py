@@ -116,7 +116,7 @@ def test_a_chinese_report_is_chinese(survey: Survey) -> None:
     body = exports["survey.html"].partition("<body>")[2]
     for text in (exports["survey.md"], re.sub(r"<[^>]*>", " ", body)):
         words = set(re.findall(r"[A-Za-z]{3,}", text))
-        assert words <= {"Titel", "arxiv", "ledger", "csv"}, words
+        assert words <= {"Titel", "arXiv", "ledger", "csv"}, words
         assert "任务间干扰更少" in text
         assert "被 12 篇范围内文献引用" in text
 
