@@ -29,7 +29,7 @@ class SplitViolationError(RunError):
 def check_split(payload: JobPayload) -> None:
     """Raise SplitViolationError when a trial of the search is to be evaluated on anything but a search slice."""
     if isinstance(payload, CommandEvaluate):
-        if payload.candidate_id.startswith(TRIAL_PREFIX) and payload.role != Role.SEARCH:
+        if payload.candidate_id.startswith(TRIAL_PREFIX) and payload.role != Role.SEARCH.value:
             raise SplitViolationError(f"Trial {payload.candidate_id} asked the command in the role {payload.role}.")
         return
     if not isinstance(payload, MergeEvaluate | EvaluateArtifact):
