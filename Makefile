@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint format lock clean sandbox-env sandbox-image sandbox-lock docker-engine docker-engine-down \
-  bench-grade bench-generate bench-merge bench-survey bench-optimize bench-statistics
+  bench-grade bench-generate bench-merge bench-candidate results-merge bench-survey bench-optimize bench-statistics
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -95,6 +95,13 @@ bench-generate: $(READY) ## compare our generation with plain generate at batch 
 
 bench-merge: $(READY) ## time every merging method (CPU: against mergekit's command line; GPU: at Gemma-2-9B size)
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_merge.py
+
+bench-candidate: $(READY) ## time one candidate from recipe to pass@1 (GPU: at Gemma-2-9B size; ENGINE=vllm, PLACEMENT=pinned)
+	@[ -f .state/candidate/tokenizer.json ] || $(BIN)/python -m benchmarks.bench_candidate --prepare $(DATA)
+	@$(BIN)/python -m benchmarks.bench_candidate $(if $(ENGINE),--engine $(ENGINE)) $(if $(PLACEMENT),--placement $(PLACEMENT))
+
+results-merge: $(READY) ## score every applicable method on the small experts; write benchmarks/results/merge-small.md
+	@$(BIN)/python -m benchmarks.results_merge
 
 bench-survey: $(READY) ## measure the survey agent on a world of reading lists
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_survey.py --topic "model merging" \

@@ -180,6 +180,7 @@ def doctor(
 for command in (
     cli_read.status,
     cli_read.leaderboard,
+    cli_read.reproductions,
     cli_read.transcript,
     cli_read.export,
     cli_read.settings,

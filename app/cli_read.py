@@ -11,9 +11,10 @@ from rich.console import Console
 
 from app.cli_client import ApiClient, load_settings, open_client
 from app.cli_follow import large_files, save_files
-from app.cli_text import board_table, print_run, print_runs, styled, table
+from app.cli_text import board_table, percent, print_run, print_runs, styled, table
 from core.settings import PREFIX, Settings
 from core.types.candidate import Leaderboard
+from core.types.reproduction import Reproductions
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 RunId = Annotated[str, typer.Argument(help="run id, or 'latest'")]
@@ -74,6 +75,25 @@ def leaderboard(run: RunId = "latest", role: str | None = None, as_json: Json = 
         console.print(board_table(board))
         if board.note:
             console.print(styled(board.note, "dim"))
+
+    _call(work)
+
+
+def reproductions(run: RunId = "latest", as_json: Json = False) -> None:
+    """Show the works that agents reproduced: verdict, our result, what the paper claims, cost and reason."""
+
+    async def work(client: ApiClient) -> None:
+        answer = await client.get(f"/v1/runs/{await client.latest(run)}/reproductions")
+        if as_json:
+            console.print_json(data=answer)
+            return
+        found = Reproductions.model_validate(answer).rows
+        rows = [
+            (r.work_title, r.verdict.value.replace("_", " "), percent(r.score), " ".join(r.claims[:1]),
+             f"${r.usage.cost_usd:.4f}", r.reason)
+            for r in found
+        ]  # fmt: skip
+        console.print(table(("work", "verdict", "our result %", "the paper claims", "cost", "reason"), rows))
 
     _call(work)
 

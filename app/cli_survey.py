@@ -159,9 +159,9 @@ def _print(console: Console, outcome: Outcome, out: Path) -> None:
 
 def _insist(found: Survey) -> None:
     """Raise SourceError when no source answered anything: an empty survey says nothing about the literature."""
-    failed = {r.source: r.reason for r in found.ledger if r.reason.startswith("failed")}
-    if failed and not found.works and not any(r.found for r in found.ledger):
-        why = "; ".join(f"{source} {reason}" for source, reason in sorted(failed.items()))
+    if not any(r.found or not r.reason for r in found.ledger):
+        failed = {r.source: r.reason for r in found.ledger if r.reason.startswith("failed")}
+        why = "; ".join(f"{source} {reason}" for source, reason in sorted(failed.items())) or found.stop_reason
         raise SourceError(
             f"No source answered: {why}", fix="Check the network, and the addresses with `research-agent settings`."
         )

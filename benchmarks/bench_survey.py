@@ -175,6 +175,10 @@ class Judge:
             right += found.categories[0] in families
         return right / total if total else None
 
+    def blind_accuracy(self, survey: Survey) -> float | None:
+        """Return the accuracy where no list names the categories: only for topics that bring their own."""
+        return self.accuracy(survey) if self.taxonomy is MERGING else None
+
 
 def rounded(value: float | None, digits: int = 3) -> float | None:
     return None if value is None else round(value, digits)
@@ -213,7 +217,7 @@ def main() -> None:
         "seconds without lists": round(without.seconds, 1),
         "coverage without lists": without.survey.coverage and without.survey.coverage.note,
         "category accuracy of works the list does not show": rounded(unlisted),
-        "category accuracy without lists": rounded(bare.accuracy(without.survey)),
+        "category accuracy without lists": rounded(bare.blind_accuracy(without.survey)),
     }
     for name, value in details.items():
         print(f"{name}: {value}")

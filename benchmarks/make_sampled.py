@@ -13,10 +13,11 @@ from pathlib import Path
 
 from core.settings import Settings
 from core.types.sow import ModelRef
-from worker.benchmark import Slice, load_items
+from worker.benchmark import load_items
 from worker.evaluate import Plan, requests_for
 from worker.generate.port import EngineOptions
 from worker.generate.transformers_engine import TransformersEngine
+from worker.items import Slice
 from worker.models import ModelFiles
 from worker.protocols.registry import find_protocol
 

@@ -16,12 +16,13 @@ from agents.optimizer.racing import Key
 from core.types.evaluation import Verdict
 from core.types.recipe import Recipe
 from core.types.sow import Benchmark, Models
-from worker.benchmark import Slice, load_items
+from worker.benchmark import load_items
 from worker.generate.port import Draw, EngineOptions, GenerationRequest
 from worker.generate.transformers_engine import TransformersEngine
 from worker.grade.pool import GradePool, Sample
 from worker.grade.problems import CodeProblem
 from worker.grade.tiers import Tier, available_tiers
+from worker.items import Slice
 from worker.merge.apply import merge_into
 from worker.merge.bank import ExpertBank, ModelRef
 from worker.protocols.base import AnswerProtocol, CodeProtocol

@@ -11,7 +11,7 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from core.types.evaluation import Verdict
@@ -49,10 +49,10 @@ def loaded(processes: int) -> Iterator[None]:
             process.kill()
 
 
-def failures(data: Path, runs: int) -> list[str]:
+def failures(data: Path, runs: int, passes: Sequence[tuple[str, Mode]]) -> list[str]:
     """Return what failed, with its reason, over all runs."""
     found = []
-    for name, mode in PASSES:
+    for name, mode in passes:
         problems = load_problems(data / name)
         with GradePool(problems, mode, options=Options(cache_dir=ROOT / ".state" / "references")) as pool:
             for run in range(runs):
@@ -72,10 +72,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--load", type=int, default=2)
+    parser.add_argument("--only", type=int, nargs="*", choices=range(len(PASSES)), help="numbers of files and modes")
     options = parser.parse_args()
+    passes = PASSES if options.only is None else [PASSES[number] for number in options.only]
     with loaded(options.load):
-        found = failures(options.data, options.runs)
-    print(json.dumps({"soak": "grade", "runs": options.runs, "load": options.load, "failures": found}))
+        found = failures(options.data, options.runs, passes)
+    said = [f"{mode} {name}" for name, mode in passes]
+    print(json.dumps({"soak": "grade", "runs": options.runs, "load": options.load, "passes": said, "failures": found}))
     sys.exit(bool(found))
 
 

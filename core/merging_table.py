@@ -129,7 +129,7 @@ _CALIBRATED = (
         "ra_adaptive_lora", "Adaptive LoRA merge", "Adaptive LoRA merge", "2505.24174",
         needs=frozenset({Need.WEIGHTS, Need.LABELS, Need.GRADIENTS}), fidelity=Fidelity.ADAPTED,
         difference="The adapters are truncated SVDs of the task vectors (exact for LoRA experts of that rank or less), "
-        "and modules are pruned by the norm of their update.",
+        "and modules are pruned by the norm of their update; in a run the labels are each expert's own answers.",
         defaults={"rank": 16, "steps": 50, "learning_rate": 1e-3, "prune": 0.2}, neutral=None,
     ),
     MethodDeclaration(
@@ -150,7 +150,8 @@ _ROUTED = (
     MethodDeclaration(
         "ra_df", "DF-Merge", "DF-Merge", "2504.18992",
         needs=frozenset({Need.WEIGHTS, Need.LABELS, Need.GRADIENTS, Need.SCORE}), fidelity=Fidelity.ADAPTED,
-        difference="The diagonal Fisher is computed once, at each expert, instead of anew at every proposed λ.",
+        difference="The diagonal Fisher is computed once, at each expert, instead of anew at every proposed λ; in a "
+        "run the labels are each expert's own answers.",
         defaults={"weight": 0.4, "initial": 10, "iterations": 50, "seed": 0}, neutral=_WEIGHT_ZERO,
     ),
     MethodDeclaration(

@@ -1,10 +1,11 @@
-"""pass@k and its intervals, from counts of samples and of passes per problem. NumPy and SciPy only."""
+"""pass@k and its intervals, from counts of samples and of passes per problem. NumPy only."""
 
 from collections.abc import Sequence
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from core.errors import InvalidInputError
 from core.types.evaluation import Interval, ItemOutcome, Score
@@ -38,6 +39,9 @@ def estimates(outcomes: Sequence[ItemOutcome], k: int) -> NDArray[np.float64]:
 def score(outcomes: Sequence[ItemOutcome], metric: str, *, level: float = 0.95, seed: int = 0) -> Score:
     """Return the mean over problems with its interval: Wilson where each problem is all or nothing, else bootstrap.
 
+    Where all problems have the same value the bootstrap, which has no spread, would claim certainty: Wilson there too,
+    as if each were all or nothing, which has the most spread that a share can have.
+
     `metric` is `pass@k` or the name of a metric that is a share of passed samples.
     """
     k = int(metric.removeprefix("pass@")) if metric.startswith("pass@") else 1
@@ -46,20 +50,21 @@ def score(outcomes: Sequence[ItemOutcome], metric: str, *, level: float = 0.95, 
             metric=metric, value=0.0, interval=Interval(low=0.0, high=1.0, level=level, method="none"), items=0
         )
     values = estimates(outcomes, k)
-    # Resampling equal values has no spread: where all problems are solved always, or never, it would claim certainty.
-    if all(len(item.samples) == 1 for item in outcomes) or values.min() == values.max() in {0.0, 1.0}:
-        interval = wilson(int(values.sum()), len(values), level)
+    if all(len(item.samples) == 1 for item in outcomes) or values.min() == values.max():
+        interval = wilson(float(values.sum()), len(values), level)
     else:
         interval = bootstrap(values, level=level, seed=seed)
     return Score(metric=metric, value=float(values.mean()), interval=interval, items=len(values))
 
 
-def wilson(passed: int, total: int, level: float = 0.95) -> Interval:
-    """Return the Wilson score interval of a share (Wilson 1927)."""
+def wilson(passed: float, total: int, level: float = 0.95) -> Interval:
+    """Return the Wilson score interval of a share (Wilson 1927); `passed` may be a sum of shares."""
     if total < 1:
         raise InvalidInputError("An interval needs at least one problem.")
-    low, high = binomtest(passed, total).proportion_ci(confidence_level=level, method="wilson")
-    return Interval(low=float(low), high=float(high), level=level, method="wilson")
+    share, square = passed / total, NormalDist().inv_cdf(0.5 + level / 2) ** 2
+    middle = (share + square / (2 * total)) / (1 + square / total)
+    spread = sqrt(square * (share * (1 - share) / total + square / (4 * total**2))) / (1 + square / total)
+    return Interval(low=max(0.0, middle - spread), high=min(1.0, middle + spread), level=level, method="wilson")
 
 
 def bootstrap(values: NDArray[np.float64], *, level: float = 0.95, seed: int = 0) -> Interval:

@@ -9,14 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from core.applicability import applicable
 from core.errors import InvalidInputError, Problem
-from core.merging import Kind, Need
 from core.merging_table import DECLARATIONS
 from core.types.forecast import Forecast, Slice, forecast_slices
-from core.types.sow import Benchmark, Role, StatementOfWork
-
-# Methods that a recipe alone is enough for: what `all` comes to when the survey finds a work for each of them.
-METHODS_IN_ALL = sum(d.runnable and d.kind is Kind.WEIGHTS and d.needs == {Need.WEIGHTS} for d in DECLARATIONS.values())
+from core.types.sow import Benchmark, Models, Role, StatementOfWork
 
 
 class TaskKind(Protocol):
@@ -44,6 +41,16 @@ def _problem(path: str, given: object, allowed: str, message: str) -> Problem:
     return Problem(path=path, given=given, allowed=allowed, message=message)
 
 
+def _licence_problems(models: Models) -> Iterator[Problem]:
+    """Yield a problem for each model with a licence that the SoW does not allow."""
+    allowed = models.allowed_licences
+    paths = {"models.base": models.base} | {f"models.experts[{i}]": e for i, e in enumerate(models.experts)}
+    for path, model in paths.items():
+        if allowed is not None and model.licence is not None and model.licence not in allowed:
+            message = f"The licence of {model.name} is not among the allowed ones."
+            yield _problem(f"{path}.licence", model.licence, ", ".join(allowed) or "none", message)
+
+
 @dataclass(frozen=True)
 class MergeKind:
     """LLM merging: a base and experts become one model that is better on the benchmarks."""
@@ -57,6 +64,7 @@ class MergeKind:
     def _problems(self, sow: StatementOfWork) -> Iterator[Problem]:
         if sow.models is None:
             yield _problem("models", None, "base and experts", "A task of kind merge needs models to merge.")
+        yield from _licence_problems(sow.models) if sow.models else ()
         if not sow.benchmarks_of(Role.SCREEN):
             roles = sorted({b.role.value for b in sow.benchmarks})
             yield _problem(
@@ -90,7 +98,7 @@ class MergeKind:
         """Return what a run will compute: baselines and methods on screen slices, trials, then finalists."""
         experts = len(sow.models.experts) if sow.models else 0
         listed = sow.experiments.methods
-        methods = METHODS_IN_ALL if listed == "all" else len(listed)
+        methods = len(applicable(sow)) if listed == "all" else len(listed)
         trials = sow.optimization.trials
         if sow.budget.trials is not None:
             trials = min(trials, sow.budget.trials)
@@ -101,7 +109,7 @@ class MergeKind:
             Role.SEARCH: trials,
             Role.CONFIRM: 1 + finalists,
         }
-        notes = (f"'all' is taken as {METHODS_IN_ALL} methods; the survey may name fewer.",)
+        notes = (f"'all' is {methods} methods here; those that learn or search take longer than a merge.",)
         slices = [_slice(b, times[b.role] + _repeats(sow, b)) for b in sow.benchmarks]
         return forecast_slices(slices, notes if listed == "all" else ())
 

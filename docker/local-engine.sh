@@ -8,8 +8,11 @@ cd "$(dirname "$0")/.."
 HOME_DIR=${ENGINE_DIR:-$PWD/.state/engine}
 BASE=research-agent-test-base:trixie
 SUITE=trixie
-MIRROR=${DEBIAN_MIRROR:-http://mirror.invalid/debian}
+# Where this machine's own packages come from, unless told otherwise.
+MIRROR=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep -v security | head -n 1)}
 PACKAGES=python3,python3-venv,git,tmux,ca-certificates,libgomp1
+# Sockets lie below it, whose paths must be short.
+RUN_DIR=/run/research-agent-engine
 WAIT_S=60
 
 say() { echo "local-engine: $*" >&2; }
@@ -31,7 +34,7 @@ start() {
   install
   mkdir -p "$HOME_DIR"
   say "starting dockerd (log: $HOME_DIR/dockerd.log) …"
-  setsid dockerd --data-root "$HOME_DIR/data" --exec-root "$HOME_DIR/exec" --pidfile "$HOME_DIR/pid" \
+  setsid dockerd --data-root "$HOME_DIR/data" --exec-root $RUN_DIR --pidfile $RUN_DIR.pid \
     >"$HOME_DIR/dockerd.log" 2>&1 </dev/null &
   for _ in $(seq $WAIT_S); do answers && return; sleep 1; done
   say "dockerd did not come up within $WAIT_S s; the end of its log:"
@@ -55,11 +58,11 @@ base() {
 }
 
 stop() {
-  [ -f "$HOME_DIR/pid" ] || { say "no engine was started here"; return; }
+  [ -f $RUN_DIR.pid ] || { say "no engine was started here"; return; }
   docker ps -q | xargs -r docker rm -f >/dev/null
-  kill "$(cat "$HOME_DIR/pid")"
-  for _ in $(seq $WAIT_S); do [ -f "$HOME_DIR/pid" ] || break; sleep 1; done
-  rm -rf "$HOME_DIR"
+  kill "$(cat $RUN_DIR.pid)"
+  for _ in $(seq $WAIT_S); do [ -f $RUN_DIR.pid ] || break; sleep 1; done
+  rm -rf "$HOME_DIR" $RUN_DIR
 }
 
 case ${1:-} in

@@ -4,11 +4,12 @@
 ARG BASE_IMAGE=python:3.12-slim
 FROM ${BASE_IMAGE}
 ARG AGENT_SERVER=1
-ARG PIP_FLAGS=
 COPY docker/agent-server.lock /opt/agent-server.lock
 RUN if [ "${AGENT_SERVER}" = 1 ]; then \
       python3 -m venv /opt/agent-server && \
-      /opt/agent-server/bin/pip install --no-cache-dir --disable-pip-version-check ${PIP_FLAGS} --require-hashes -r /opt/agent-server.lock; \
+      /opt/agent-server/bin/pip install --no-cache-dir --disable-pip-version-check uv && \
+      /opt/agent-server/bin/uv pip install --no-cache --compile-bytecode --python /opt/agent-server/bin/python \
+        --require-hashes -r /opt/agent-server.lock; \
     fi
 COPY agents/sandbox/bridge.py /opt/bridge.py
 RUN useradd --create-home --uid 1000 agent

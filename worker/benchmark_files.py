@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.errors import InvalidInputError, NotFoundError, SourceError
-from worker.benchmark import KNOWN, Hub, Slice, load_items, parse_split
+from worker.benchmark import KNOWN, Hub, load_items
 from worker.grade.problems import CodeProblem
+from worker.items import Slice, parse_split
 from worker.protocols.item import Instruction, Item, Question
 
 _END = r"(-v[\d.]+)?\.jsonl(\.gz)?"
@@ -56,8 +57,9 @@ def find_items(wanted: Wanted, hub: Hub, nearby: Sequence[Path] = NEARBY) -> Fou
         InvalidInputError: a row is none of the known kinds.
         SourceError: the hub does not answer and no file is nearby.
     """
-    protocol = wanted.protocol or next((p for name, p in _FILES if name == wanted.name), None)
-    wanted = Wanted(wanted.name, protocol, wanted.part, wanted.data)
+    short = next((short for short, dataset in KNOWN.items() if dataset == wanted.name), wanted.name)
+    protocol = wanted.protocol or next((p for name, p in _FILES if name == short), None)
+    wanted = Wanted(short, protocol, wanted.part, wanted.data)
     if wanted.data is not None and wanted.data.is_file():
         return _from_file(wanted, wanted.data)
     if wanted.data is not None and wanted.name in KNOWN:

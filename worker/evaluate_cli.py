@@ -16,17 +16,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from core.errors import CallerError, InvalidInputError, ResearchAgentError
 from core.settings import Settings
 from core.types.evaluation import Sampling, Score
-from worker.benchmark import KNOWN, Hub, Slice
+from worker.benchmark import KNOWN, Hub
 from worker.benchmark_files import Found, Wanted, find_items
 from worker.evaluate import Progress as Done
 from worker.evaluate import Report
-from worker.evaluation_files import Asked, prepare_folder
+from worker.evaluation_files import Asked, prepare_folder, refuse_ks
 from worker.generate.port import EngineOptions
 from worker.grade.problems import CodeProblem
 from worker.grade_file import grade_file
+from worker.items import Slice
 from worker.protocols.base import EvaluationProtocol
 from worker.protocols.code import END_OF_TURN
-from worker.protocols.item import Item
 from worker.protocols.registry import find_protocol
 
 EXIT_CALLER, EXIT_OPERATOR = 2, 3
@@ -96,74 +96,87 @@ def _ks(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in parts}))
 
 
-def _refuse_misfit(protocol: EvaluationProtocol, item: Item, n_samples: int, ks: Sequence[int]) -> None:
-    """Say what can't work before a model is loaded."""
-    protocol.check(item)
-    if ks and not protocol.metric.startswith("pass@"):
-        raise InvalidInputError(f"Protocol {protocol.id!r} has no pass@k.")
-    if ks and max(ks) > n_samples:
-        raise InvalidInputError(
-            f"pass@{max(ks)} needs at least {max(ks)} samples a problem; there are {n_samples}.",
-            fix="Ask for more by --n-samples.",
-        )
+Name = Annotated[str, typer.Option(help=f"{', '.join(KNOWN)}, a hub id or a file")]
+Protocol = Annotated[
+    str | None, typer.Option(help="bigcode, evalplus, exact_match or constraint_match; default: the benchmark's own")
+]
+Model = Annotated[str | None, typer.Option(help="checkpoint directory, hub id or package:NAME")]
+Generations = Annotated[Path | None, typer.Option("--generations", help="grade this file instead")]
+Output = Annotated[Path, typer.Option(help="folder for the results")]
+Data = Annotated[Path | None, typer.Option(help="folder of benchmark files, or one file, used before the hub")]
+Split = Annotated[str | None, typer.Option(help="split, or a range of it such as [0:82]")]
+Limit = Annotated[int | None, typer.Option(min=1, help="take only the first items")]
+PassAt = Annotated[str, typer.Option(help="k of each pass@k, such as 1,5,10; default: 1, 10, 100 as samples allow")]
+Length = Annotated[int | None, typer.Option(min=1, help="prompt and completion tokens")]
+Dtype = Annotated[str | None, typer.Option(help="bfloat16, float32 …; default: what this machine is best at")]
+Rows = Annotated[int | None, typer.Option(min=1, help="batch size; default: from memory")]
+Count = Annotated[int | None, typer.Option(min=1)]
+Share = Annotated[float | None, typer.Option(min=0.0)]
+AsJson = Annotated[bool, typer.Option("--json", help="print the scores as JSON")]
 
 
 def command(  # noqa: PLR0913, PLR0917
-    benchmark: Annotated[str, typer.Option(help=f"{', '.join(KNOWN)}, a hub id or a file")],
-    protocol: Annotated[
-        str | None,
-        typer.Option(help="bigcode, evalplus, exact_match or constraint_match; default: the benchmark's own"),
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="checkpoint directory, hub id or package:NAME")] = None,
-    generations_file: Annotated[Path | None, typer.Option("--generations", help="grade this file instead")] = None,
-    output: Annotated[Path, typer.Option(help="folder for the results")] = Path("evaluation"),
-    data: Annotated[
-        Path | None, typer.Option(help="folder of benchmark files, or one file, used before the hub")
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="split, or a range of it such as [0:82]")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="take only the first items")] = None,
-    n_samples: Annotated[int | None, typer.Option(min=1)] = None,
-    pass_at: Annotated[
-        str, typer.Option(help="k of each pass@k, such as 1,5,10; default: 1, 10, 100 as samples allow")
-    ] = "",
-    temperature: Annotated[float | None, typer.Option(min=0.0)] = None,
-    top_p: Annotated[float | None, typer.Option()] = None,
-    max_length: Annotated[int | None, typer.Option(min=1, help="prompt and completion tokens")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1)] = None,
+    benchmark: Name,
+    protocol: Protocol = None,
+    model: Model = None,
+    generations: Generations = None,
+    output: Output = Path("evaluation"),
+    data: Data = None,
+    split: Split = None,
+    limit: Limit = None,
+    n_samples: Count = None,
+    pass_at: PassAt = "",
+    temperature: Share = None,
+    top_p: Share = None,
+    max_length: Length = None,
+    max_new_tokens: Count = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="bfloat16, float32 …; default: what this machine is best at")
-    ] = None,
-    rows: Annotated[int | None, typer.Option(min=1, help="batch size; default: from memory")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print the scores as JSON")] = False,
+    dtype: Dtype = None,
+    rows: Rows = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score a model, or completions made elsewhere, on a benchmark."""
     settings = _settings()
-    if (model is None) == (generations_file is None):
+    if (model is None) == (generations is None):
         raise InvalidInputError("Give either --model or --generations.")
-    if protocol is not None:
-        find_protocol(protocol)
-    token = settings.hub_token.get_secret_value() if settings.hub_token else None
-    wanted = Wanted(benchmark, protocol, Slice(split, limit), data or settings.data_dir)
-    found = find_items(wanted, Hub(settings.hub_url, token))
+    found = _find(settings, Wanted(benchmark, protocol, Slice(split, limit), data or settings.data_dir))
     chosen = find_protocol(found.protocol)
     draws = {"n_samples": n_samples, "temperature": temperature, "top_p": top_p, "seed": seed}
     sampling = _sampling(chosen, {**draws, "max_length": max_length, "max_new_tokens": max_new_tokens})
-    ks = _ks(pass_at)
-    _refuse_misfit(chosen, found.items[0], sampling.n_samples if model else 10**9, ks)
-    name = Path(benchmark).name.split(".")[0]
-    asked = Asked(name, found.items, chosen, sampling, output, ks, found.source)
+    asked = Asked(_short(benchmark), found.items, chosen, sampling, output, _ks(pass_at), found.source)
+    chosen.check(asked.items[0])
+    if generations is None:
+        refuse_ks(asked, sampling.n_samples)
     prepare_folder(output)
     _say(found, benchmark)
-    if generations_file is not None:
-        scores, turns = grade_file(asked, generations_file, settings, _bar)
+    if generations is not None:
+        scores, turns = grade_file(asked, generations, settings, _bar)
     else:
-        device = None if settings.device == "auto" else settings.device
-        heavy = importlib.import_module("worker.evaluate_model")  # torch takes seconds, which grading does not need
-        scores, turns = heavy.evaluate_model(asked, str(model), settings, EngineOptions(device, dtype, rows), _bar)
+        scores, turns = _evaluate_model(asked, str(model), settings, EngineOptions(_device(settings), dtype, rows))
     if turns:
         _console.print(f"{turns} samples hold a literal {END_OF_TURN}, which makes them syntax errors.")
     _print(scores, len(found.items), as_json=as_json)
+
+
+def _find(settings: Settings, wanted: Wanted) -> Found:
+    if wanted.protocol is not None:
+        find_protocol(wanted.protocol)  # a misspelt one is said before anything is fetched
+    token = settings.hub_token.get_secret_value() if settings.hub_token else None
+    return find_items(wanted, Hub(settings.hub_url, token))
+
+
+def _short(benchmark: str) -> str:
+    return Path(benchmark).name.split(".")[0]
+
+
+def _device(settings: Settings) -> str | None:
+    return None if settings.device == "auto" else settings.device
+
+
+def _evaluate_model(asked: Asked, model: str, settings: Settings, options: EngineOptions) -> tuple[list[Score], int]:
+    heavy = importlib.import_module("worker.evaluate_model")  # torch takes seconds, which grading does not need
+    result: tuple[list[Score], int] = heavy.evaluate_model(asked, model, settings, options, _bar)
+    return result
 
 
 def _say(found: Found, benchmark: str) -> None:

@@ -32,12 +32,19 @@ class Asked:
     source: str = ""
 
 
-def scores(outcomes: Sequence[ItemOutcome], metric: str, ks: Sequence[int] = ()) -> list[Score]:
-    """Return the scores that are asked for: pass@k for every k, or the usual ones that the samples allow.
+def refuse_ks(asked: Asked, most: int) -> None:
+    """Raise InvalidInputError where a pass@k is asked for that `most` samples a problem do not allow."""
+    if asked.ks and not asked.protocol.metric.startswith("pass@"):
+        raise InvalidInputError(f"Protocol {asked.protocol.id!r} has no pass@k.")
+    if asked.ks and max(asked.ks) > most:
+        raise InvalidInputError(
+            f"pass@{max(asked.ks)} needs at least {max(asked.ks)} samples a problem; there are {most}.",
+            fix="Ask for a smaller k, or for more samples by --n-samples.",
+        )
 
-    Raises:
-        InvalidInputError: a k above the number of samples of a problem.
-    """
+
+def scores(outcomes: Sequence[ItemOutcome], metric: str, ks: Sequence[int] = ()) -> list[Score]:
+    """Return the scores that are asked for: pass@k for every k, or the usual ones that the samples allow."""
     if not metric.startswith("pass@"):
         return [score(outcomes, metric)]
     most = min(len(outcome.samples) for outcome in outcomes)

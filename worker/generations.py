@@ -11,9 +11,9 @@ from typing import Any
 
 from core.errors import InvalidInputError
 from core.types.evaluation import ItemOutcome, SampleOutcome
-from worker.benchmark import read_jsonl, read_text
 from worker.grade.pool import Graded, Sample
 from worker.grade.problems import CodeProblem
+from worker.items import read_jsonl, read_text
 from worker.protocols.base import CodeProtocol, code_problem
 from worker.protocols.item import Item
 

@@ -1,5 +1,6 @@
 """Grade completions that were made elsewhere: programs in the sandbox, answers here."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -8,7 +9,7 @@ from core.settings import Settings
 from core.types.evaluation import ItemOutcome, Score
 from worker import generations
 from worker.evaluate import OpenGrader, Progress, Report
-from worker.evaluation_files import Asked, code_eval, rich_scores, scores, write_json, write_lines
+from worker.evaluation_files import Asked, code_eval, refuse_ks, rich_scores, scores, write_json, write_lines
 from worker.grade.limits import Options
 from worker.grade.pool import Graded, GradePool
 from worker.grade.problems import CodeProblem
@@ -35,6 +36,7 @@ def grade_file(asked: Asked, path: Path, settings: Settings, show: ShowProgress)
     Returns the scores, and how many samples hold a literal end of turn, which makes them syntax errors.
     """
     submitted = generations.read_generations(path, asked.items)
+    refuse_ks(asked, min(Counter(one.task_id for one in submitted).values()))
     with show(path.name, len(submitted)) as report:
         graded = _followed(_verdicts(asked, submitted, settings), len(submitted), report)
     outcomes = generations.outcomes_of(submitted, graded)

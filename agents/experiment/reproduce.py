@@ -116,7 +116,8 @@ async def reproduce(task: Reproduction, around: Surroundings, keep: Keep | None 
     done = False
     try:
         await asyncio.to_thread(_furnish, sandbox, task)
-        row = await _attempt(task, around, sandbox, grant)
+        left = max(1.0, task.limits.seconds - before.seconds)
+        row = await _attempt(task, around, sandbox, grant, left)
         row = row.evolve(**_account(grant, started).model_dump())
         if keep is not None:
             await keep(row)
@@ -171,12 +172,12 @@ def _furnish(sandbox: Sandbox, task: Reproduction) -> None:
     upload(sandbox, "task/check", Path(check_submission.__file__).read_bytes())
 
 
-async def _attempt(task: Reproduction, around: Surroundings, sandbox: Sandbox, grant: Grant) -> Reproduced:
+async def _attempt(task: Reproduction, around: Surroundings, sandbox: Sandbox, grant: Grant, left: float) -> Reproduced:
     job = Job(
         task="Read TASK.md in the current directory and do what it says. Finish when `python3 check` is content.",
         model=around.gateway.model,
         max_iterations=task.max_iterations,
-        seconds=task.limits.seconds,
+        seconds=left,
     )
     stop = asyncio.Event()
     watch = asyncio.create_task(_stop_when_refused(grant, stop))

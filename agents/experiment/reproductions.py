@@ -17,8 +17,9 @@ from agents.experiment.claims import claims_of
 from agents.experiment.repository import Fetched, fetch, fetchable
 from agents.experiment.reproduce import Reproduced, Reproduction, reproduce
 from agents.experiment.sandboxes import SANDBOX_MB, Sandboxes
+from agents.experiment.screening import STOPPED
 from agents.experiment.submission import Submission, SubmissionKind
-from agents.run_budget import check_budget
+from agents.run_budget import RESERVE, check_budget
 from agents.sandbox.port import Limits, SandboxUnavailableError
 from core.errors import BudgetExceededError, JobFailedError, NotFoundError, SourceError
 from core.recipes import baseline_recipe
@@ -31,6 +32,7 @@ from core.types.work import Survey, Work
 
 DOCUMENT = "reproduction."
 MODEL_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+LEAST_S = 30.0
 CANARY_CHARACTERS = 40
 """Shorter prompts could be met by chance."""
 
@@ -48,7 +50,8 @@ async def reproduce_candidate(context: RunContext, candidate_id: str) -> bool:
     await context.records.put_candidate(context.run_id, _submitted(context, candidate, row))
     done = await evaluate_candidate(context, candidate_id)
     note = (await context.records.candidate(context.run_id, candidate_id)).note
-    verdict, reason = (Verdict.RANKED, row.reason) if done else (Verdict.FAILED, note)
+    failed = Verdict.BEHIND if note.startswith(STOPPED) else Verdict.FAILED
+    verdict, reason = (Verdict.RANKED, row.reason) if done else (failed, note)
     await _put(context, row.evolve(verdict=verdict, reason=reason))
     return done
 
@@ -133,16 +136,23 @@ async def _task(context: RunContext, work: Work, place: tuple[str, Path], fetche
     models = _models(context)
     parents = await parent_folders(context, models)
     size = sum(p.stat().st_size for p in parents[models.base.name].glob("*.safetensors")) // 2**20
-    minutes = sow.experiments.budget_minutes_per_method
-    limits = Limits(
-        memory_mb=SANDBOX_MB, disk_mb=2048 + 3 * size, seconds=60 * minutes if minutes else Limits().seconds
-    )
+    limits = Limits(memory_mb=SANDBOX_MB, disk_mb=2048 + 3 * size, seconds=await _seconds(context))
     data, canaries = await _data(context, folder / "data")
     return Reproduction(
         id=sandbox, work=work, base=models.base.name, parents=parents, out=folder / "accepted",
         repository=fetched.folder, data=data, limits=limits, budget_usd=sow.experiments.budget_usd_per_method,
         canaries=canaries,
     )  # fmt: skip
+
+
+async def _seconds(context: RunContext) -> float:
+    """Return how long one agent may work: its own budget, and no longer than the run has time for."""
+    minutes, budget = context.sow.experiments.budget_minutes_per_method, context.sow.budget.wall_clock_minutes
+    own = 60 * minutes if minutes else Limits().seconds
+    if budget is None:
+        return own
+    spent = (await context.runs.get(context.run_id)).spent.wall_clock_s
+    return max(LEAST_S, min(own, 60 * budget * (1 - RESERVE) - spent))
 
 
 def _models(context: RunContext) -> Models:

@@ -25,6 +25,7 @@ FIRST_RUNG = 40
 """Items below which hardly any difference can be told from chance."""
 LEAST_ITEMS = 4 * FIRST_RUNG
 LEAST_RIVALS = 4
+STOPPED = "Stopped after"
 DROP_P = 0.05
 RESAMPLES = 999
 
@@ -106,7 +107,7 @@ async def screened(context: RunContext, candidate: Candidate) -> list[Evaluation
             reason = _over_budget(context, found) or await _behind(context, candidate, ladder, rung)
             if reason:
                 seen = f"{ladder.items(rung + 1)} of {ladder.items(ladder.rungs)} items"
-                raise StoppedEarlyError(f"Stopped after {seen}: {reason}.")
+                raise StoppedEarlyError(f"{STOPPED} {seen}: {reason}.")
     return found
 
 

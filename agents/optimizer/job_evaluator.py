@@ -8,6 +8,7 @@ from agents.optimizer.failures import FailureMemory
 from agents.optimizer.racing import ItemPool, Key
 from agents.optimizer.search import Measured
 from agents.optimizer.space import Point, SearchSpace
+from core.calibration import calibration_for
 from core.errors import JobFailedError
 from core.leaderboard import item_scores
 from core.ports import Jobs
@@ -78,7 +79,7 @@ class JobEvaluator:
             raise JobFailedError(f"{candidate.id} has no recipe and can't be evaluated on search items.")
         payload = MergeEvaluate(
             candidate_id=candidate.id, models=_models(self.sow), recipe=candidate.recipe, benchmark=benchmark,
-            item_ids=ids, root=self.root,
+            item_ids=ids, root=self.root, calibration=calibration_for(self.sow, candidate.recipe.method),
         )  # fmt: skip
         check_stage(payload, Stage.OPTIMIZE, self.sow)
         result = await self.jobs.run(payload)

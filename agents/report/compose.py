@@ -9,6 +9,7 @@ from agents.report.result_sections import lead_blocks, result_section, task_sect
 from agents.report.search_sections import (
     cost_section,
     environment_section,
+    methods_section,
     next_section,
     reading_section,
     recipe_section,
@@ -34,6 +35,7 @@ def compose(report: ReportInput, summary: str = "") -> Document:
         next_section(report, say),
         task_section(report, say),
         survey_section(report, say),
+        methods_section(report, say),
         cost_section(report, say),
         reading_section(say),
         environment_section(report, say),

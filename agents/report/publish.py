@@ -18,6 +18,7 @@ from agents.context import RunContext
 from agents.report.content import ReportInput
 from agents.report.gather import gather
 from agents.report.model_card import model_card
+from core.calibration import calibration_for
 from core.errors import ConflictError, JobFailedError, NotFoundError, SourceError
 from core.types.base import Value
 from core.types.job import Exported, MergeExport
@@ -85,7 +86,7 @@ async def _publish(context: RunContext, report: ReportInput) -> Publication:
         raise TypeError("the gate lets only winners with a recipe through")
     payload = MergeExport(
         candidate_id=winner.candidate.id, models=models, recipe=winner.candidate.recipe, card=model_card(report),
-        root=context.root,
+        root=context.root, calibration=calibration_for(report.sow, winner.candidate.recipe.method),
     )  # fmt: skip
     try:
         result = await context.jobs.run(payload)

@@ -17,7 +17,7 @@ def reproduction_section(report: ReportInput, say: Say) -> Section | None:
     ranked = sum(r.verdict is Verdict.RANKED for r in rows)
     cost = sum(r.usage.cost_usd for r in rows)
     text = say("reproductions_text", count=len(rows), ranked=ranked, usd=f"{cost:.2f}")
-    columns = ("work", "claim", "our_result", "outcome", "why", "reproduction_cost", "log")
+    columns = ("work", "claim", "our_result", "outcome", "log")
     table = Table(
         columns=tuple(say(c) for c in columns), rows=tuple(_row(report, r, say) for r in rows),
         caption=say("reproductions_caption"), wide=True,
@@ -29,13 +29,14 @@ def _row(report: ReportInput, row: ReproductionRow, say: Say) -> tuple[Cell, ...
     claim = row.claims[0] if row.claims else "–"
     shown = "–" if row.score is None else f"{as_read(row.score)} ({interval(row.score)})"
     refs = report.refs(row.candidate_id or "", "screen") if row.score else ()
-    log = f"{row.candidate_id}: {row.events} / {len(row.transcripts)}"
+    log = say(
+        "reproduction_log", steps=row.events, calls=len(row.transcripts), usd=f"{row.usage.cost_usd:.4f}",
+        time=duration(row.seconds), id=row.candidate_id,
+    )  # fmt: skip
     return (
         Cell(text=row.work_title, url=row.repository or None),
         Cell(text=claim if len(claim) <= CLAIM_CHARACTERS else f"{claim[:CLAIM_CHARACTERS]}…"),
         Cell(text=shown, refs=refs, kind="number"),
-        Cell(text=say(f"reproduction_{row.verdict}"), kind="chip"),
-        Cell(text=row.reason),
-        Cell(text=f"${row.usage.cost_usd:.4f}, {duration(row.seconds)}", kind="number"),
-        Cell(text=log, kind="code"),
+        Cell(text=": ".join(part for part in (say(f"reproduction_{row.verdict}"), row.reason) if part)),
+        Cell(text=log),
     )

@@ -11,19 +11,21 @@ REPRODUCTION_WORDS: dict[str, tuple[str, str]] = {
     ),
     "reproductions_caption": (
         "The paper's claim beside our result on the screening items. Claims are on other models and benchmarks. "
-        "Log: the candidate, its agent's steps and its model calls, which the service keeps in full.",
-        "论文所述与我们在筛选题目上的结果。论文的结论来自其他模型和基准。日志：候选编号、智能体的步骤数和模型调用数，"
-        "服务保存其全文。",
+        "The service keeps every step and model call in full, under the candidate's id.",
+        "论文所述与我们在筛选题目上的结果。论文的结论来自其他模型和基准。服务按候选编号保存每一步和每次模型调用的全文。",
     ),
     "claim": ("The paper claims", "论文所述"),
     "our_result": ("Our result", "我们的结果"),
     "outcome": ("Outcome", "结局"),
-    "why": ("Reason", "原因"),
-    "log": ("Log", "日志"),
-    "reproduction_cost": ("Cost", "费用"),
+    "log": ("Cost and log", "费用与日志"),
+    "reproduction_log": (
+        "US$ {usd}, {time}; {steps} steps, {calls} model calls ({id})",
+        "{usd} 美元，{time}；{steps} 步，{calls} 次模型调用（{id}）",
+    ),
     "reproduction_running": ("running", "进行中"),
     "reproduction_submitted": ("submitted", "已提交"),
     "reproduction_ranked": ("ranked", "已排名"),
+    "reproduction_behind": ("clearly behind", "明显落后"),
     "reproduction_evaluation_failed": ("failed in evaluation", "评测失败"),
     "reproduction_refused": ("refused", "被拒绝"),
     "reproduction_nothing_handed_in": ("nothing handed in", "未提交"),

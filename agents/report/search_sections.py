@@ -8,6 +8,7 @@ from agents.report.content import SHARES, ReportInput, duration, percent, short_
 from agents.report.next_steps import next_steps
 from agents.report.wording import Say
 from core.merging_table import DECLARATIONS
+from core.types.candidate import Applicability, Fidelity
 from core.types.evaluation import Score
 from core.types.optimization import OptimizationResult, TrialRecord
 
@@ -107,6 +108,9 @@ def _defaults(method: str) -> Mapping[str, object]:
     return DECLARATIONS[method].defaults if method in DECLARATIONS else {}
 
 
+_FIDELITIES = (Fidelity.EXACT, Fidelity.ADAPTED, Fidelity.NOT_APPLICABLE, Fidelity.NOT_BUILT_IN)
+
+
 def _importance(found: OptimizationResult, say: Say) -> Iterator[Figure]:
     shares = sorted(found.importance.items(), key=lambda pair: -pair[1])
     if len(shares) < 2:
@@ -127,6 +131,34 @@ def recipe_section(report: ReportInput, say: Say) -> Section | None:
         return None
     code = Code(language="yaml", text=recipe.to_yaml(), caption=say("recipe_caption", name=winner.candidate.name))
     return Section(id="recipe", title=say("recipe"), blocks=(code, *_published(report, say)))
+
+
+def methods_section(report: ReportInput, say: Say) -> Section | None:
+    """Return every method of ours with how it ran, what differs from its paper, or why it did not run."""
+    rows = {a.method: a for a in reversed(report.applicabilities) if a.method}
+    if not rows:
+        return None
+    order = sorted(rows.values(), key=lambda a: (_FIDELITIES.index(a.fidelity), a.method or ""))
+    cells = tuple(_method_row(report, row, say) for row in order)
+    columns = tuple(say(c) for c in ("method_column", "applied", "why", "our_score"))
+    table = Table(columns=columns, rows=cells, caption=say("methods_caption"), wide=True)
+    return Section(id="methods", title=say("methods"), blocks=(table,))
+
+
+def _method_row(report: ReportInput, row: Applicability, say: Say) -> tuple[Cell, ...]:
+    board = report.leaderboards.get("screen")
+    ranked = next((r for r in board.rows if r.candidate.id == row.method), None) if board else None
+    title = DECLARATIONS[row.method].title if row.method in DECLARATIONS else str(row.method)
+    return (
+        Cell(text=title),
+        Cell(text=say(row.fidelity.value)),
+        Cell(text=row.reason or "–"),
+        Cell(
+            text=percent(ranked.score.value) if ranked else "–",
+            refs=report.refs(ranked.candidate.id, "screen") if ranked else (),
+            kind="number",
+        ),
+    )
 
 
 def _published(report: ReportInput, say: Say) -> Iterator[Paragraph]:

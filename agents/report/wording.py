@@ -194,6 +194,9 @@ WORDS: dict[str, tuple[str, str]] = {
         "The model is exported: {count} files under “model/” of this run’s files, checksum {checksum}. {more}",
         "模型已导出：本次运行文件的 “model/” 下共 {count} 个文件，校验和 {checksum}。{more}",
     ),
+    "methods": ("Methods", "方法"),
+    "why": ("What differs, or why not", "差异或原因"),
+    "methods_caption": ("Every built-in method on this task.", "本任务中的全部内置方法。"),
     "uploaded": ("It lies at {address}.", "已上传至 {address}。"),
     "not_exported": ("The model is not exported: {reasons}.", "模型未导出：{reasons}。"),
     # cost, next, reading, evidence

@@ -81,6 +81,7 @@ class BubblewrapTier:
     async def sweep(self) -> Sequence[str]:
         """End and remove what dead owners have left; persistent workspaces stay."""
         swept = []
+        self._leases.forget()
         for lease in self._leases.orphans(TIER):
             for process in lease.processes:
                 if process.alive:

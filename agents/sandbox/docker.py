@@ -11,7 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from docker.client import DockerClient
@@ -30,6 +30,7 @@ from agents.sandbox.port import (
     Output,
     SandboxSpec,
     SandboxUnavailableError,
+    make_folder,
 )
 from agents.sandbox.relay import Relay
 from agents.sandbox.watch import INTERVAL_S, disk_mb
@@ -69,6 +70,11 @@ class DockerTier:
             raise SandboxUnavailableError(f"The sandbox {spec.id} belongs to process {held.owner.pid}.")
         folder = self._leases.take(Lease(id=spec.id, owner=Owner.me(), tier=TIER, persistent=spec.persistent))
         _give(folder)
+        for mount in spec.mounts:
+            # The engine would make what a mount needs in the workspace, and keep it for root.
+            above = PurePosixPath(mount.target).parent
+            if above.is_relative_to(WORKSPACE) and str(above) != WORKSPACE:
+                make_folder(folder / "workspace", str(above.relative_to(WORKSPACE)))
         relay = Relay(folder / "host", folder / "agent", spec.gateway)
         await relay.open()
         try:
@@ -138,6 +144,7 @@ class DockerTier:
             if not Owner.from_label(container.labels[OWNER]).alive:
                 container.remove(force=True)
                 swept.append(container.labels[LABEL])
+        self._leases.forget()
         for lease in self._leases.orphans(TIER):
             self._leases.release(lease.id, delete=not lease.persistent)
             swept.append(lease.id)

@@ -5,6 +5,7 @@ A lease names its owner by process id and start time, so that a reused id is not
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import psutil
 from core.types.base import Value
 
 LEASE = "lease.json"
+KEPT_S = 7 * 86400.0
 
 
 class Owner(Value):
@@ -95,6 +97,12 @@ class LeaseFolder:
             shutil.rmtree(folder, ignore_errors=True)
         else:
             (folder / LEASE).unlink(missing_ok=True)
+
+    def forget(self, seconds: float = KEPT_S) -> None:
+        """Remove persistent workspaces that nobody holds and nobody came back to: their runs were given up."""
+        for folder in self.root.glob("*"):
+            if not (folder / LEASE).exists() and folder.stat().st_mtime < time.time() - seconds:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def orphans(self, tier: str) -> Iterator[Lease]:
         """Yield the leases of a tier whose owners died."""

@@ -19,7 +19,7 @@ import httpx
 from pydantic import Field
 
 from agents.sandbox.openhands_events import QUIET, bounded, read_mark, words_of, write_whole
-from agents.sandbox.port import GATEWAY_PORT, WORKSPACE, Exit, Sandbox, SandboxLostError, place
+from agents.sandbox.port import GATEWAY_PORT, WORKSPACE, Exit, Sandbox, SandboxLostError, make_folder, place
 from core.ports import Journal
 from core.types.base import Value
 from core.types.run import Stage
@@ -78,7 +78,7 @@ def conversation_id(sandbox: Sandbox) -> str:
 async def agent_server(sandbox: Sandbox, *, python: str = "python") -> AsyncIterator[httpx.AsyncClient]:
     """Run the agent server in a sandbox and give a client of it; raise SandboxLostError when it does not come up."""
     for folder in ("task", ".agent"):
-        (sandbox.workspace / folder).mkdir(exist_ok=True)
+        make_folder(sandbox.workspace, folder)
     # A killed server leaves its claim on the conversation; that no other runs is what our own lease is for.
     claim = f".agent/conversations/{uuid.UUID(conversation_id(sandbox)).hex}/owner_lease.json"
     place(sandbox.workspace, claim).unlink(missing_ok=True)

@@ -4,6 +4,7 @@ A sandbox is a workspace with limits; each command runs in it apart from this ma
 file of ours but what is mounted read-only, none of our environment. What a tier can't enforce it refuses or says.
 """
 
+import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from enum import StrEnum
@@ -201,11 +202,33 @@ def place(workspace: Path, name: str) -> Path:
     return path
 
 
+def make_folder(workspace: Path, name: str) -> Path:
+    """Make a folder of a workspace, with those above it, for the sandbox's user to write to; return it."""
+    path = workspace
+    for part in place(workspace, name).relative_to(workspace).parts:
+        path = path / part
+        if not path.exists():
+            path.mkdir()
+            _give(path, workspace)
+    return path
+
+
 def upload(sandbox: Sandbox, name: str, data: bytes) -> None:
     """Write a file into the workspace, with its folders."""
     path = place(sandbox.workspace, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.parent != sandbox.workspace:
+        make_folder(sandbox.workspace, str(path.parent.relative_to(sandbox.workspace)))
     path.write_bytes(data)
+    _give(path, sandbox.workspace)
+
+
+def _give(path: Path, workspace: Path) -> None:
+    """Give a path to whom the workspace was given: a container's user is another one than ours."""
+    state = workspace.stat()
+    if os.geteuid() == 0:
+        os.chown(path, state.st_uid, state.st_gid)
+    else:
+        path.chmod(state.st_mode & (0o777 if path.is_dir() else 0o666))
 
 
 def download(sandbox: Sandbox, name: str, *, limit: int = 64 * 2**20) -> bytes:

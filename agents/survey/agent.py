@@ -4,9 +4,11 @@ Every work kept was returned by a source; a model only decides among those. What
 caches, so a run that is started again repeats no question that was answered.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from agents.survey.classification import Classifier
 from agents.survey.code_links import link_code
 from agents.survey.coverage import estimate, hidden_list_recall
 from agents.survey.dedupe import Found
@@ -23,14 +25,14 @@ from agents.survey.prose import write_prose
 from agents.survey.queries import as_context, grown, plan_question
 from agents.survey.screening import KEEP, Screener, Verdict, by_score
 from agents.survey.snowball import Snowball
-from agents.survey.taxonomy import Taxonomy, extend
+from agents.survey.taxonomy import OTHER, SURVEY, Taxonomy, extend
 from agents.survey.topic import Topic, topic_of
 from core.errors import JobFailedError, OperatorError
 from core.types.run import Stage
 from core.types.sow import StatementOfWork
 from core.types.work import Coverage, Screening, Survey, Work
 
-SURVEYS = "surveys"
+CITED_BY_SURVEYS = "surveys"
 _SHOWN_TITLES = 60
 _WORTH = 0.1
 _UNCERTAIN = 0.1
@@ -74,11 +76,28 @@ class Procedure:
         await harvest_lists(self.gatherer, self.sources, self.topic)
         surveys = topical_surveys(self.bench.pool, self.topic, lambda w: self.screener.tokens_of(w)[0])
         await self.snowball.expand([f for f in seeds if not f.work.is_survey])
-        await self.snowball.expand(surveys, SURVEYS)
+        await self.snowball.expand(surveys, CITED_BY_SURVEYS)
         inside, outside = self._titles()
         await self._search(await self._plan(grown(self.topic, inside, outside, self.desk.limits.grown_queries)))
         reason = await self.snowball.roll(self._judge)
         self.bench.stop_reason = self.bench.stop_reason or reason
+        await self._fill_thin_categories()
+
+    async def _fill_thin_categories(self) -> None:
+        """Search by name for more works of the categories that hold fewer than the SoW wants."""
+        target = self.sow.survey.target_per_category
+        if target is None:
+            return
+        kept = self._judge()[0]
+        likeness = likeness_of(kept, {})
+        taxonomy = self._taxonomy(kept, likeness)
+        classifier = Classifier(taxonomy, kept, likeness)
+        counts = Counter(label.category for found in kept for label in classifier.labels(found))
+        thin = [c for c in taxonomy.categories if c.key not in {SURVEY, OTHER} and counts[c.key] < target]
+        for category in thin:
+            asked = Asked("target", category.key)
+            self.bench.ledger.noted(asked, f"{counts[category.key]} works, fewer than the {target} wanted")
+        await self._search([f"{c.title} {self.topic.labels[0]}" for c in thin][: self.desk.limits.grown_queries])
 
     async def conclude(self) -> Survey:
         """Screen, classify, link code, estimate coverage and assess."""
@@ -107,7 +126,7 @@ class Procedure:
             dropped=len(pool) - len(kept) - len(borderline),
             taxonomy={key: text for key, text in taxonomy.described().items() if key in used},
             ledger=self.bench.ledger.rows({key: v.screening for key, v in verdicts.items()}),
-            coverage=self._coverage(kept, [v.score for v in verdicts.values() if v.screening is not Screening.KEPT]),
+            coverage=self._coverage(kept, verdicts),
             stop_reason=self.bench.stop_reason,
             model_used=self.desk.brain.model,
         )
@@ -163,9 +182,11 @@ class Procedure:
         taxonomy = extend(self.base, [*paths, *named], topic)
         return taxonomy if has_categories(taxonomy) else draft(taxonomy, [f.work.title for f in kept], likeness, topic)
 
-    def _coverage(self, kept: Sequence[Found], unkept: Sequence[float]) -> Coverage:
+    def _coverage(self, kept: Sequence[Found], verdicts: Mapping[str, Verdict]) -> Coverage:
+        inside = [v.score for v in verdicts.values() if v.screening is Screening.KEPT]
+        outside = [v.score for v in verdicts.values() if v.screening is not Screening.KEPT]
         surveys = topical_surveys(kept, self.topic, lambda w: self.screener.tokens_of(w)[0])
-        return estimate([f.occasions for f in kept], unkept, hidden_list_recall(surveys, kept))
+        return estimate([f.occasions for f in kept], inside, outside, hidden_list_recall(surveys, kept))
 
 
 def _scored(work: Work, verdict: Verdict) -> Work:

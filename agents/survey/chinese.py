@@ -30,7 +30,8 @@ _TABLE = {
     "Flow of records from the sources to the works in scope": "从各来源的记录到范围内文献的流程",
     "Works by category": "各类别文献数", "Works by year and category": "各年份与类别的文献数",
     # sources
-    "lists": "精选列表", "seeds": "种子文献", "catalogue": "本地目录", "hub": "模型中心", "embeddings": "句向量",
+    "curated lists": "精选列表", "seed works": "种子文献", "local catalogue": "本地目录", "model hub": "模型中心",
+    "embeddings": "句向量", "target sizes": "目标规模",
     # why a work is in scope
     "its title names the topic": "标题点明主题", "its abstract names the topic": "摘要点明主题",
     "worded like in-scope works": "措辞与范围内文献相近", "the user named it": "由用户指定",

@@ -61,12 +61,17 @@ class HiddenRecall:
 
 
 def estimate(
-    captures: Sequence[Iterable[str]], unkept: Sequence[float] = (), hidden: HiddenRecall | None = None
+    captures: Sequence[Iterable[str]],
+    kept: Sequence[float] = (),
+    unkept: Sequence[float] = (),
+    hidden: HiddenRecall | None = None,
 ) -> Coverage:
     """Return the estimated coverage of kept works, each given by the occasions that found it.
 
-    `unkept` are the relevance scores of works that were found and not kept: read as chances of being in scope after
-    all, they add to the population. The interval spans those of all estimators, since none of their assumptions holds.
+    `kept` and `unkept` are the relevance scores of works that were found, read as chances of being in scope. What was
+    not kept adds to the population. What was kept and is not in scope was mostly found once, and so makes more works
+    seem unseen than are: the lower end leaves as many out. Works are whole: the ends are rounded outward. The interval
+    spans those of all estimators, since none of their assumptions holds.
     """
     histories = [frozenset(c) for c in captures]
     observed = len(histories)
@@ -77,8 +82,9 @@ def estimate(
     missed = sum(unkept)
     doubt = _Z * math.sqrt(sum(s * (1 - s) for s in unkept))
     total = sorted(p.total for p in found)[len(found) // 2] + missed
-    low = max(observed, min(p.low for p in found))
-    high = max(p.high for p in found) + missed + doubt
+    foreign = sum(1 - s for s in kept)
+    low = max(observed, math.floor(min(p.low for p in found) - foreign))
+    high = math.ceil(max(p.high for p in found) + missed + doubt)
     how = ", ".join(f"{p.method} {p.total:.0f} [{p.low:.0f}, {p.high:.0f}]" for p in found)
     return Coverage(
         estimated_total=round(total, 1),

@@ -72,12 +72,17 @@ def _tex(text: str) -> str:
     return "".join(_TEX.get(c, c) for c in bare)
 
 
+def is_plain_link(url: str) -> bool:
+    """Return whether an address is http(s) and holds nothing that could end it early in HTML or Markdown."""
+    return url.startswith(("http://", "https://")) and not re.search(r"[\s\"'<>{}|\\^`]", url)
+
+
 def link_of(work: Work) -> str | None:
-    """Return where a work can be read: its URL if that is http(s), else by its id."""
-    if work.url and work.url.startswith(("http://", "https://")) and not re.search(r"[\s\"'<>{}|\\^`]", work.url):
-        return work.url
+    """Return where a work can be read: at arXiv if it is there, else its URL if that is http(s), else by its DOI."""
     if work.ids.arxiv:
         return f"https://arxiv.org/abs/{work.ids.arxiv}"
+    if work.url and is_plain_link(work.url):
+        return work.url
     return f"https://doi.org/{work.ids.doi}" if work.ids.doi else None
 
 

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from agents.survey.language import Say
+from agents.survey.language import Say, name_of_source
 from agents.survey.taxonomy import in_parts
+from agents.survey.text import shorten
 from core.types.work import Survey
 
 WIDTH = 760
@@ -62,7 +63,7 @@ def flow_of(survey: Survey) -> Flow:
 def flow_figure(survey: Survey, say: Say) -> str:
     """Return the flow of numbers from records to works in scope."""
     flow = flow_of(survey)
-    sources = ", ".join(f"{say(name)} {count}" for name, count in flow.by_source) or say("none")
+    sources = ", ".join(f"{name_of_source(name, say)} {count}" for name, count in flow.by_source) or say("none")
     merged = f"{say('Merged as duplicates')}: {max(0, flow.records - flow.distinct)}"
     left = f"{say('Dropped')}: {flow.dropped}; {say('Borderline')}: {flow.borderline}"
     boxes = [
@@ -95,12 +96,12 @@ def taxonomy_figure(survey: Survey, say: Say) -> str:
     for number, (key, count) in enumerate(shown):
         top = 8 + number * 24
         name = say(in_parts(survey.taxonomy.get(key, key))[0])
-        parts.append(_text(8, top + 15, name[:44], size=12))
+        parts.append(_text(8, top + 15, shorten(name, 48), size=12))
         parts.append(
-            f'<rect x="330" y="{top + 2}" width="{max(2, 370 * count // longest)}" height="17" '
+            f'<rect x="350" y="{top + 2}" width="{max(2, 350 * count // longest)}" height="17" '
             f'fill="{_PALETTE[number % len(_PALETTE)]}"/>'
         )
-        parts.append(_text(336 + max(2, 370 * count // longest), top + 15, str(count), size=12))
+        parts.append(_text(356 + max(2, 350 * count // longest), top + 15, str(count), size=12))
     return _svg(16 + len(shown) * 24, say("Works by category"), parts)
 
 
@@ -128,12 +129,13 @@ def timeline_figure(survey: Survey, say: Say) -> str:
         parts.append(_text(left + step / 2, 226, str(year)[-2:] if step < 34 else str(year), size=10, anchor="middle"))
         if totals[year]:
             parts.append(_text(left + step / 2, bottom - 4, str(totals[year]), size=10, anchor="middle"))
-    for number, key in enumerate(series):
+    legend = [*series, *(["rest"] if any(stacks[y, "rest"] for y in range(first, last + 1)) else [])]
+    for number, key in enumerate(legend):
         name = say(in_parts(survey.taxonomy.get(key, key))[0])
         x, y = 40 + (number % 3) * 240, 250 + (number // 3) * 18
         parts.append(_bar(x, y - 9, 10, 10, _PALETTE[number % len(_PALETTE)]))
-        parts.append(_text(x + 16, y, name[:34], size=11))
-    return _svg(262 + 18 * (-(-len(series) // 3) - 1), say("Works by year and category"), parts)
+        parts.append(_text(x + 16, y, shorten(name, 36), size=11))
+    return _svg(262 + 18 * (-(-len(legend) // 3) - 1), say("Works by year and category"), parts)
 
 
 def _first_categories(survey: Survey) -> Counter[str]:

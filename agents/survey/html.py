@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from html import escape
 
-from agents.survey.exports import label_of, link_of
+from agents.survey.exports import is_plain_link, label_of, link_of
 from agents.survey.figures import flow_figure, taxonomy_figure, timeline_figure
-from agents.survey.language import Say, count_of_works, in_language
+from agents.survey.language import Say, count_of_works, in_language, name_of_source, sentence
 from agents.survey.prose import CITATION
 from agents.survey.taxonomy import in_parts
-from core.types.work import LedgerRow, Repository, Survey, Work
+from core.types.work import LedgerRow, Repository, RepositoryStatus, Survey, Work
 
 _STYLE = """
 body{font:15px/1.55 system-ui,"Noto Sans CJK SC",sans-serif;color:#222;max-width:1080px;margin:2rem auto;padding:0 1rem}
@@ -116,7 +116,7 @@ def _category(key: str, survey: Survey, say: Say) -> str:
     body = "".join("<tr>" + "".join(f"<td>{row[c]}</td>" for c in shown) + "</tr>" for row in rows)
     return (
         f'<h2 id="{escape(key)}">{escape(say(name))} ({count_of_works(len(works), say)})</h2>'
-        f'<p class="quiet">{escape(say(what))}. {escape(say(typical))}</p>'
+        f'<p class="quiet">{escape(sentence(say(what)))} {escape(say(typical))}</p>'
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
@@ -139,7 +139,10 @@ def _code(repository: Repository, say: Say) -> str:
     facts += [say("last commit {date}").format(date=repository.last_commit) if repository.last_commit else None]
     name = repository.url.removeprefix("https://github.com/").removeprefix("https://")
     said = escape(", ".join(f for f in facts if f))
-    return f'<span class="{escape(repository.status.value)}">{escape(name)}</span> <span class="quiet">{said}</span>'
+    shown = escape(name)
+    if is_plain_link(repository.url) and repository.status is not RepositoryStatus.GONE:
+        shown = f'<a href="{escape(repository.url)}" rel="noopener noreferrer">{shown}</a>'
+    return f'<span class="{escape(repository.status.value)}">{shown}</span> <span class="quiet">{said}</span>'
 
 
 def _borderline(works: Sequence[Work], say: Say) -> str:
@@ -157,7 +160,7 @@ def _ledger(rows: Sequence[LedgerRow], say: Say) -> str:
         + "".join(
             f"<td>{escape(str(v))}</td>"
             for v in (
-                say(r.source), r.query, r.page, r.found, r.new, r.kept, r.dropped,
+                name_of_source(r.source, say), r.query, r.page, r.found, r.new, r.kept, r.dropped,
                 r.reason or (say("cache") if r.cached else ""),
             )
         )

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from agents.survey.sources.ports import ListCandidate, ListedWork
 from agents.survey.taxonomy import plain_heading
-from agents.survey.text import arxiv_id, doi, github_repositories, normalize_title, stems
+from agents.survey.text import arxiv_id, doi, github_repositories, normalize_title, stems, words
 from agents.survey.topic import Topic
 
 MAX_ENTRIES = 5000
@@ -90,7 +90,9 @@ def _entry(line: str, headings: tuple[str, ...]) -> ListedWork | None:
     title = _plain(named[0]) if named else _leading_title(line)
     url = named[1] if named else papers[0][1]
     scholarly = next((u for _, u in papers if arxiv_id(u) or _is_scholarly(u)), url)
-    if len(title) < 8 or len(title.split()) < 2:
+    # Writing without blanks between words says in six signs what takes eight letters and a blank.
+    count = len(words(title))
+    if count < 2 or (len(title) < 8 and count < 6):
         return None
     return ListedWork(
         title=title,

@@ -8,9 +8,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from agents.survey.exports import label_of, link_of
+from agents.survey.exports import is_plain_link, label_of, link_of
 from agents.survey.figures import flow_of
-from agents.survey.language import Say, count_of_works, in_language
+from agents.survey.language import Say, count_of_works, in_language, name_of_source, sentence
 from agents.survey.prose import CITATION
 from agents.survey.taxonomy import in_parts
 from core.types.work import LedgerRow, Repository, Survey, Work
@@ -60,7 +60,7 @@ def _summary(survey: Survey, say: Say) -> str:
 
 def _flow(survey: Survey, say: Say) -> str:
     flow = flow_of(survey)
-    sources = ", ".join(f"{escape(say(name))} {count}" for name, count in flow.by_source)
+    sources = ", ".join(f"{escape(name_of_source(name, say))} {count}" for name, count in flow.by_source)
     rows = (
         ("Records identified", flow.records, sources),
         ("Merged as duplicates", max(0, flow.records - flow.distinct), ""),
@@ -84,7 +84,7 @@ def _taxonomy(survey: Survey, say: Say) -> str:
             name, what, _ = in_parts(described)
             lines.append(
                 f"| {escape(say(name))} | {first[key]} | {every[key] - first[key] or ''} | {code[key] or ''} | "
-                f"{escape(say(what))} |"
+                f"{escape(sentence(say(what)))} |"
             )
     return "\n".join(lines) if len(lines) > 4 else ""
 
@@ -102,7 +102,7 @@ def _coverage(survey: Survey, say: Say) -> str:
     if survey.coverage is None:
         return ""
     coverage = survey.coverage
-    return f"## {say('How complete this is')}\n\n{escape(say(coverage.note))}\n\n*{escape(say(coverage.method))}.*"
+    return f"## {say('How complete this is')}\n\n{escape(say(coverage.note))}\n\n*{escape(say(coverage.method))}*"
 
 
 def _cited(paragraph: str, survey: Survey) -> str:
@@ -136,7 +136,7 @@ def _category(described: str, works: Sequence[Work], say: Say) -> str:
     lines += [f"| {' | '.join(row[c] for c in shown)} |" for row in rows]
     head = (
         f"## {escape(say(name))} ({count_of_works(len(works), say)})\n\n"
-        f"{escape(say(what))}. {escape(say(typical))}".rstrip()
+        f"{escape(sentence(say(what)))} {escape(say(typical))}".rstrip()
         + "\n\n"
     )
     return head + "\n".join(lines)
@@ -161,7 +161,8 @@ def _code(repository: Repository, say: Say) -> str:
     facts = [say(repository.status.value), repository.licence, say("archived") if repository.archived else None]
     facts += [say("last commit {date}").format(date=repository.last_commit) if repository.last_commit else None]
     name = repository.url.removeprefix("https://github.com/").removeprefix("https://")
-    return f"{escape(name)} ({', '.join(escape(f) for f in facts if f)})"
+    linked = f"[{escape(name)}](<{repository.url}>)" if is_plain_link(repository.url) else escape(name)
+    return f"{linked} ({', '.join(escape(f) for f in facts if f)})"
 
 
 def _borderline(works: Sequence[Work], say: Say) -> str:
@@ -178,7 +179,7 @@ def _ledger(rows: Sequence[LedgerRow], say: Say) -> str:
         failed = sum(r.reason.startswith("failed") for r in own)
         counted = (sum(r.found for r in own), sum(r.new for r in own), sum(r.kept for r in own))
         numbers = " | ".join(map(str, (len(own), failed, *counted, sum(r.dropped for r in own))))
-        lines.append(f"| {escape(say(source))} | {numbers} |")
+        lines.append(f"| {escape(name_of_source(source, say))} | {numbers} |")
     failures = [r for r in rows if r.reason.startswith("failed")]
     if failures:
         lines += ["", say("Questions that were not answered:"), ""]

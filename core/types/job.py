@@ -2,14 +2,14 @@
 
 import hashlib
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.types.base import Value
 from core.types.evaluation import Evaluation
 from core.types.recipe import Recipe
-from core.types.sow import Benchmark, CommandEvaluation, Models
+from core.types.sow import Benchmark, CommandEvaluation, Models, Name, Role
 
 
 class JobKind(StrEnum):
@@ -48,10 +48,52 @@ class Payload(Value):
         return f"{run_id}:{self.digest}"
 
 
+class CalibrationText(Value):
+    """Where one expert's own kind of text comes from: prompts of a search slice, answered by that expert."""
+
+    expert: Name
+    benchmark: Benchmark
+
+    @model_validator(mode="after")
+    def _decides_nothing(self) -> Self:
+        if self.benchmark.role is not Role.SEARCH:
+            raise ValueError(
+                f"{self.benchmark.name} is a {self.benchmark.role.value} slice; calibration reads search items"
+            )
+        return self
+
+
+class CalibrationData(Value):
+    """What a method that needs more than weights may learn from.
+
+    Texts are joined and cut into at most `sequences` of `tokens` tokens an expert. `score_items` items of each slice
+    make the score that some methods maximize.
+    """
+
+    texts: tuple[CalibrationText, ...] = Field(min_length=1)
+    sequences: int = Field(32, ge=1, le=4096)
+    tokens: int = Field(128, ge=8, le=8192)
+    score_items: int = Field(16, ge=1)
+    seed: int = Field(0, ge=0)
+
+    def draws_from(self, benchmark: Benchmark) -> bool:
+        """Return whether text comes from the very items of a slice."""
+        return any((t.benchmark.dataset, t.benchmark.split) == (benchmark.dataset, benchmark.split) for t in self.texts)
+
+
+def _refuse_leak(calibration: CalibrationData | None, benchmark: Benchmark) -> None:
+    """Raise ValueError where calibration would read what it is then judged by."""
+    if calibration is not None and benchmark.role is not Role.SEARCH and calibration.draws_from(benchmark):
+        raise ValueError(
+            f"calibration reads {benchmark.dataset} {benchmark.split or ''}, which {benchmark.name} scores"
+        )
+
+
 class MergeEvaluate(Payload):
     """Merge a recipe in memory and evaluate it on one slice.
 
     `item_ids` narrows the slice (racing blocks); None takes all. `root` resolves relative paths of the SoW.
+    `calibration` is for methods that need more than weights; it never reads a slice that decides.
     """
 
     kind: Literal[JobKind.MERGE_EVALUATE] = JobKind.MERGE_EVALUATE
@@ -60,7 +102,13 @@ class MergeEvaluate(Payload):
     recipe: Recipe
     benchmark: Benchmark
     item_ids: tuple[str, ...] | None = None
+    calibration: CalibrationData | None = None
     root: str = ""
+
+    @model_validator(mode="after")
+    def _calibration_stays_out(self) -> Self:
+        _refuse_leak(self.calibration, self.benchmark)
+        return self
 
 
 class MergeExport(Payload):
@@ -70,6 +118,7 @@ class MergeExport(Payload):
     candidate_id: str
     models: Models
     recipe: Recipe
+    calibration: CalibrationData | None = None
     card: str = Field(description="the model card, Markdown with front matter; empty: the worker's own")
     root: str = ""
 

@@ -16,6 +16,7 @@ class Verdict(StrEnum):
     RUNNING = "running"
     SUBMITTED = "submitted"
     RANKED = "ranked"
+    BEHIND = "behind"
     FAILED = "evaluation_failed"
     REFUSED = "refused"
     NOTHING = "nothing_handed_in"

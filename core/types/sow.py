@@ -114,6 +114,16 @@ class ExperimentSpec(Value):
         le=20,
         description="other seeds of the best baseline, for the noise floor of sampled benchmarks",
     )
+    calibration: tuple[Benchmark, ...] = Field(
+        (), description="slices with role search that calibrated methods read; unset: the search slices"
+    )
+
+    @model_validator(mode="after")
+    def _calibration_decides_nothing(self) -> Self:
+        wrong = [b.name for b in self.calibration if b.role is not Role.SEARCH]
+        if wrong:
+            raise ValueError(f"calibration slices have the role search, not so {wrong[0]}")
+        return self
 
 
 class OptimizationSpec(Value):
@@ -187,6 +197,15 @@ class StatementOfWork(Value):
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"two benchmarks share the name {', '.join(twice)}")
+        return self
+
+    @model_validator(mode="after")
+    def _calibration_is_apart(self) -> Self:
+        deciding = {(b.dataset, b.split): b.name for b in self.benchmarks if b.role in {Role.SCREEN, Role.CONFIRM}}
+        for text in self.experiments.calibration:
+            if (text.dataset, text.split) in deciding:
+                name = deciding[text.dataset, text.split]
+                raise ValueError(f"calibration slice {text.name} reads the items of {name}, which decides")
         return self
 
     def benchmarks_of(self, role: Role) -> tuple[Benchmark, ...]:

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from agents.survey.stage import MEDIA_TYPES
 from core.artifacts import ArtifactStore
 from core.db import Database
 from core.jobs import JobClient, JobStore
@@ -135,8 +136,9 @@ async def sample_run(db: Database, queue: Queue, artifacts: ArtifactStore, sow: 
     await journal.transcript(_transcript())
     await artifacts.put(run.id, "report.html", f"<h1>Report</h1>{HOSTILE}".encode(), "text/html")
     await artifacts.put(run.id, "report.md", b"# Report\n", "text/markdown")
-    for suffix, media_type in (("md", "text/markdown"), ("bib", "application/x-bibtex"), ("csv", "text/csv")):
+    for suffix, media_type in MEDIA_TYPES.items():
         await artifacts.put(run.id, f"survey/survey.{suffix}", suffix.encode(), media_type)
+    await artifacts.put(run.id, "survey/survey.csl.json", b"[]", "application/json")
     await artifacts.put(run.id, "weights.bin", b"\x00\x01", "application/x-custom")
     return Sampled(run, runs, journal, artifacts)
 

@@ -10,9 +10,12 @@ import pytest
 
 from app.cli_text import percent, plain, points, styled
 from app.up import _programs
+from core.db import Database
+from core.records import RunRecords
 from core.runs import RunStore
 from core.settings import Settings
 from core.types.evaluation import Interval, Score
+from core.types.reproduction import ReproductionRow
 from core.types.run import RunStatus
 from tests.app.conftest import TOKEN, Api
 from tests.app.sample import Sampled
@@ -75,6 +78,20 @@ async def test_exit_codes_of_runs(api: Api, sampled: Sampled, tmp_path: Path, st
     found = await cli(api, tmp_path, "follow", sampled.run.id)
     assert found[0] == code
     assert "Leaderboard (screen)" in found[1]
+
+
+async def test_reproductions_are_a_table_beside_the_papers_claims(
+    api: Api, db: Database, sampled: Sampled, tmp_path: Path
+) -> None:
+    row = ReproductionRow(
+        work_key="w", work_title="Copycat", sandbox="box", candidate_id="repro-1", verdict="evaluation_failed",
+        reason="this is math itself", claims=("It gains 4.2 points.",),
+    )  # fmt: skip
+    await RunRecords(db).put(sampled.run.id, "reproduction.repro-1", row)
+    code, out, err = await cli(api, tmp_path, "reproductions", sampled.run.id)
+    assert code == 0, err
+    for words in ("Copycat", "evaluation failed", "It gains 4.2 points.", "this is math itself"):
+        assert words in " ".join(out.split())
 
 
 async def test_relative_paths_start_at_the_sow(api: Api, db: object, tmp_path: Path) -> None:

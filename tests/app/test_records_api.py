@@ -7,6 +7,8 @@ from pydantic import BaseModel
 
 from core.db import Database
 from core.records import RunRecords
+from core.types.evaluation import Score
+from core.types.reproduction import ReproductionRow
 from tests.app.conftest import Api
 from tests.app.sample import HOSTILE, Sampled
 
@@ -38,6 +40,10 @@ async def test_the_survey_and_its_exports(api: Api, sampled: Sampled) -> None:
     assert survey["ledger"][0]["dropped"] == 3
     assert (await api.http.get(f"{base}/survey.bib")).text == "bib"
     assert (await api.http.get(f"{base}/survey.md")).headers["content-type"].startswith("text/markdown")
+    page = await api.http.get(f"{base}/survey.html")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "sandbox" in page.headers["content-security-policy"]
+    assert (await api.http.get(f"{base}/survey.csl.json")).json() == []
     assert (await api.http.get(f"{base}/survey.json")).status_code == 404
     assert (await api.http.get(f"{base}/survey.exe")).status_code == 422
     assert (await api.http.get(f"{base}/applicability")).json()["rows"][0]["method"] == "ties"
@@ -115,3 +121,31 @@ async def test_a_report_can_not_run_scripts(api: Api, sampled: Sampled) -> None:
     odd = await api.http.get(f"{base}/artifacts/weights.bin")
     assert odd.headers["content-type"] == "application/octet-stream"
     assert odd.headers["content-disposition"].startswith("attachment")
+
+
+async def test_reproductions_with_their_steps(api: Api, db: Database, sampled: Sampled) -> None:
+    base = f"/v1/runs/{sampled.run.id}"
+    row = ReproductionRow(
+        work_key="w", work_title=f"A work {HOSTILE}", sandbox="box-1", candidate_id="repro-1", verdict="ranked",
+        reason="A method was handed in.", repository="https://github.com/lab/code", revision="0123456789abcdef",
+        claims=(f"We gain 4.2 points {HOSTILE}",), notes=HOSTILE, submission="method", events=2, transcripts=(1,),
+        score=Score(metric="pass@1", value=0.5, items=40),
+    )  # fmt: skip
+    await RunRecords(db).put(sampled.run.id, "reproduction.repro-1", row)
+    for sandbox, command in (("box-1", "ls"), ("box-2", "cat"), ("box-1", HOSTILE)):
+        await sampled.journal.event(
+            "sandbox.ActionEvent", f"terminal: {command}", sandbox=sandbox, event={"command": command}
+        )
+    (listed,) = (await api.http.get(f"{base}/reproductions")).json()["rows"]
+    assert (listed["verdict"], listed["score"]["value"]) == ("ranked", 0.5)
+    detail = (await api.http.get(f"{base}/reproductions/repro-1")).json()
+    assert [s["data"]["event"]["command"] for s in detail["steps"]] == ["ls", HOSTILE]
+    later = (await api.http.get(f"{base}/reproductions/repro-1", params={"after": detail["next"]})).json()
+    assert later["steps"] == []
+    assert (await api.http.get(f"{base}/reproductions/none")).status_code == 404
+    assert (await api.http.get("/v1/runs/run-none/reproductions")).status_code == 404
+    for page in ("reproductions", "reproductions/repro-1"):
+        shown = await api.http.get(f"/runs/{sampled.run.id}/{page}")
+        assert shown.status_code == 200
+        assert "We gain 4.2 points" in shown.text
+        assert HOSTILE not in shown.text

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from agents.sandbox.bubblewrap import BubblewrapTier
+from core.artifacts import ArtifactStore
 from core.db import Database
 from core.queue import Queue
 from core.types.evaluation import Evaluation
@@ -82,7 +83,7 @@ STEPS: Mapping[str, list[Reply]] = {
     GIVEN_UP: [READ, finish("there is no cluster here")],
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def works() -> Iterator[dict[str, Any]]:
@@ -147,7 +148,7 @@ def processes(database_url: str, state_dir: Path) -> Iterator[Processes]:
 
 
 async def test_works_are_reproduced_from_their_repositories_and_ranked(
-    api: Api, db: Database, queue: Queue, processes: Processes, tmp_path: Path
+    api: Api, db: Database, queue: Queue, processes: Processes, state_dir: Path, tmp_path: Path
 ) -> None:
     await needs_sandbox(tmp_path)
     stores = Stores(db, queue)
@@ -158,6 +159,7 @@ async def test_works_are_reproduced_from_their_repositories_and_ranked(
             return processes.start(
                 "app.cli", "executor", DEEPSEEK_API_KEY=KEY, DEEPSEEK_BASE_URL=model.base_url,
                 RESEARCH_AGENT_GITHUB_URL=github.url, RESEARCH_AGENT_SANDBOX_TIER="bubblewrap",
+                RESEARCH_AGENT_SANDBOX_SLOTS="3",
             )  # fmt: skip
 
         executor = start_executor()
@@ -204,7 +206,7 @@ async def test_works_are_reproduced_from_their_repositories_and_ranked(
     assert good["candidate_id"] in {r["candidate"]["id"] for r in confirmed["rows"]}
 
     assert_the_sandbox_held(events)
-    report = (await api.http.get(f"{base}/artifacts/report.md")).text
+    report = (await ArtifactStore(db, state_dir / "artifacts").get(run.id, "report.md")).decode()
     assert SCALED in report
     assert "failed in evaluation" in report
 

@@ -2,9 +2,12 @@
 
 import pytest
 
+from core.applicability import applicable, hindrance
+from core.calibration import calibration_for
 from core.errors import InvalidInputError
+from core.merging_table import DECLARATIONS
 from core.sow_reader import validate_sow
-from core.task_kinds import CONFIRMING_RUNS, METHODS_IN_ALL, task_kind
+from core.task_kinds import CONFIRMING_RUNS, task_kind
 from core.types.forecast import ASSUMED_ITEMS
 
 MERGE = {
@@ -35,8 +38,43 @@ def test_a_merge_counts_baselines_methods_trials_and_finalists() -> None:
 def test_all_methods_and_a_budget_of_trials() -> None:
     sow = validate_sow({**MERGE, "experiments": {"methods": "all", "noise_seeds": 0}, "budget": {"trials": 3}})
     screen, search, _ = task_kind("merge").forecast(sow).slices
-    assert screen.evaluations == 3 + METHODS_IN_ALL
+    assert screen.evaluations == 3 + len(applicable(sow))
     assert search.evaluations == 3
+
+
+def test_all_is_every_row_that_can_run_and_the_others_say_why() -> None:
+    sow = validate_sow({**MERGE, "experiments": {"methods": "all"}})
+    left_out = {n: why for n, d in DECLARATIONS.items() if (why := hindrance(sow, d))}
+    assert list(left_out) == ["ra_moma"]
+    blind = sow.evolve(benchmarks=tuple(b for b in sow.benchmarks if b.role.value != "search"))
+    told = {n: why for n, d in DECLARATIONS.items() if (why := hindrance(blind, d))}
+    assert "search" in told["ra_regmean"]
+    assert {"linear", "ra_ties", "ra_mass"} <= {d.name for d in applicable(blind)}
+    lone = sow.evolve(models=sow.models.evolve(experts=sow.models.experts[:1])) if sow.models else sow
+    assert "experts" in hindrance(lone, DECLARATIONS["model_stock"])
+
+
+def test_a_licence_that_is_not_allowed_is_refused() -> None:
+    models = {**MERGE["models"], "allowed_licences": ["MIT"]}  # type: ignore[dict-item]
+    models["experts"] = [{"name": "c", "model": "a/c", "licence": "MIT"}, {"name": "d", "model": "a/d", "licence": "X"}]
+    with pytest.raises(InvalidInputError) as caught:
+        validate_sow({**MERGE, "models": models})
+    [problem] = caught.value.problems
+    assert (problem["path"], problem["given"], problem["allowed"]) == ("models.experts[1].licence", "X", "MIT")
+
+
+def test_calibration_slices_decide_nothing() -> None:
+    apart = {"name": "c", "dataset": "other", "role": "search"}
+    sow = validate_sow({**MERGE, "experiments": {"calibration": [apart]}})
+    found = calibration_for(sow, "ra_regmean")
+    assert found is not None
+    assert {t.benchmark.dataset for t in found.texts} == {"other"}
+    assert [t.expert for t in found.texts] == ["c", "d"]
+    assert calibration_for(sow, "linear") is None
+    for wrong, words in (({**apart, "role": "screen"}, "role"), ({**apart, "dataset": "d"}, "decides")):
+        with pytest.raises(InvalidInputError) as caught:
+            validate_sow({**MERGE, "experiments": {"calibration": [wrong]}})
+        assert words in str(caught.value.problems)
 
 
 def test_a_merge_without_a_confirm_slice_is_warned_about() -> None:

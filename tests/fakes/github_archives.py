@@ -31,8 +31,9 @@ def commit(folder: Path, files: Files) -> str:
 class GitHubArchives:
     """The server; a context manager. `commits` maps full names to the commits that it serves."""
 
-    def __init__(self, repositories: Mapping[str, Files], folder: Path) -> None:
+    def __init__(self, repositories: Mapping[str, Files], folder: Path, archives_at: str | None = None) -> None:
         self._folder = folder
+        self._archives_at = archives_at
         self.commits = {name: commit(folder / name, files) for name, files in repositories.items()}
         self.asked: list[tuple[str, Mapping[str, str]]] = []
         self._server = _Server(self)
@@ -41,6 +42,11 @@ class GitHubArchives:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def archives_at(self) -> str:
+        """Where the archives are said to be."""
+        return self._archives_at or self.url
 
     def archive(self, name: str) -> bytes:
         head = self.commits[name]
@@ -80,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         if name not in fake.commits:
             self._send(404, b'{"message": "Not Found"}')
         elif self.path.startswith("/repos/"):
-            self._send(302, b"", {"Location": f"{fake.url}/codeload/{name}"})
+            self._send(302, b"", {"Location": f"{fake.archives_at}/codeload/{name}"})
         else:
             self._send(200, fake.archive(name), {"Content-Type": "application/x-gzip"})
 

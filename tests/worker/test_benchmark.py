@@ -12,9 +12,15 @@ import pytest
 from pyarrow import parquet
 
 from core.errors import InvalidInputError, NotFoundError, SourceError
+from core.types.evaluation import Verdict
 from tests.conftest import SHARED
-from worker.benchmark import Hub, Slice, load_items
+from worker.benchmark import Hub, load_items
+from worker.benchmark_files import Wanted, find_items
+from worker.grade.pool import GradePool, Sample
+from worker.grade.problems import CodeProblem, problems_from_rows
+from worker.items import Slice
 from worker.protocols.item import Instruction, Question
+from worker.protocols.registry import find_protocol
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -103,14 +109,48 @@ def test_shared_data(name: str, count: int) -> None:
     assert len(load_items(str(path))) == count
 
 
+# The columns that the hub's data sets have.
+HUB_MBPP: dict[str, Any] = {
+    "task_id": 8,
+    "code": "def square_nums(nums):\n  return [n ** 2 for n in nums]",
+    "prompt": "Write a function to find squares of individual elements in a list.",
+    "source_file": "Benchmark Questions Verification V2.ipynb",
+    "test_imports": ["import math"],
+    "test_list": ["assert square_nums([1, 2])==[1, 4]", "assert square_nums([5])==[25]"],
+    "test": (
+        "import numpy as np\nfrom math import inf\n\ndef is_floats(x) -> bool:\n    return isinstance(x, float)\n\n\n"
+        "def assertion(out, exp, atol):\n    assert out == exp\n\n\ninputs = [[[1, 2]], [[-3.5, inf, (1.0)]], [[]]]\n"
+        "results = [[1, 4], [12.25, inf, 1.0], []]\nfor i, (inp, exp) in enumerate(zip(inputs, results)):\n"
+        "    assertion(square_nums(*inp), exp, 0)\n"
+    ),
+}
+HUB_HUMANEVAL: dict[str, Any] = {
+    "task_id": "HumanEval/53",
+    "prompt": 'def add(x: int, y: int):\n    """Add two numbers"""\n',
+    "canonical_solution": "    return x + y\n",
+    "entry_point": "add",
+    "test": (
+        "\n\nimport numpy as np\n\ndef assertion(out, exp, atol):\n    assert out == exp\n\n\ndef check(candidate):\n"
+        "    inputs = [[0, 1], [2, -3]]\n    results = [1, -1]\n"
+        "    for i, (inp, exp) in enumerate(zip(inputs, results)):\n        assertion(candidate(*inp), exp, 0)\n"
+    ),
+}
+
+
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:  # noqa: C901
-    """Serve a data set the way the model hub does; give the address."""
-    files = {}
-    for name, answers in (("main/test-00000-of-00001.parquet", "12"), ("socratic/test-00000-of-00001.parquet", "99")):
-        table = pa.table({"question": [f"{a}?" for a in answers], "answer": [f"so\n#### {a}" for a in answers]})
-        parquet.write_table(table, tmp_path / "x.parquet")
-        files[name] = (tmp_path / "x.parquet").read_bytes()
+    """Serve data sets the way the model hub does; give the address."""
+    sets: dict[str, dict[str, bytes]] = {"openai/gsm8k": {}, "evalplus/mbppplus": {}, "evalplus/humanevalplus": {}}
+
+    def put(name: str, file: str, rows: list[dict[str, Any]]) -> None:
+        parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+        sets[name][file] = (tmp_path / "x.parquet").read_bytes()
+
+    for config, answers in (("main", "12"), ("socratic", "99")):
+        rows = [{"question": f"{a}?", "answer": f"so\n#### {a}"} for a in answers]
+        put("openai/gsm8k", f"{config}/test-00000-of-00001.parquet", rows)
+    put("evalplus/mbppplus", "data/test-00000-of-00001-d5781c9c51e02795.parquet", [HUB_MBPP])
+    put("evalplus/humanevalplus", "data/test-00000-of-00001-5973903632b82d40.parquet", [HUB_HUMANEVAL])
     commit = "c" * 40
 
     class Answers(BaseHTTPRequestHandler):
@@ -122,13 +162,15 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:  # no
 
         def answer(self, *, body: bool) -> None:
             path = self.path.split("?")[0]
-            name = path.removeprefix("/datasets/openai/gsm8k/resolve/").partition("/")[2]
-            if path.startswith("/api/datasets/openai/gsm8k/tree/"):
+            dataset = next((name for name in sets if f"/datasets/{name}" in path), "")
+            files = sets.get(dataset, {})
+            name = path.removeprefix(f"/datasets/{dataset}/resolve/").partition("/")[2]
+            if dataset and path.startswith(f"/api/datasets/{dataset}/tree/"):
                 listed = [{"type": "file", "path": f, "size": len(d), "oid": "0"} for f, d in files.items()]
                 self.send(json.dumps(listed).encode(), {}, body)
-            elif path.startswith("/api/datasets/openai/gsm8k"):
+            elif dataset and path.startswith(f"/api/datasets/{dataset}"):
                 siblings = [{"rfilename": f} for f in files]
-                info = {"id": "openai/gsm8k", "sha": commit, "siblings": siblings, "private": False}
+                info = {"id": dataset, "sha": commit, "siblings": siblings, "private": False}
                 self.send(json.dumps(info).encode(), {}, body)
             elif name in files:
                 tag = hashlib.sha1(files[name], usedforsecurity=False).hexdigest()
@@ -169,6 +211,61 @@ def test_the_hub(hub: str, tmp_path: Path) -> None:
         load_items("gsm8k", Slice("train"), Hub(hub))
     with pytest.raises(NotFoundError, match="no data set other/thing"):
         load_items("other/thing", hub=Hub(hub))
+
+
+def test_the_hubs_code_benchmarks_can_be_graded_by_their_protocols(hub: str) -> None:
+    cases = (
+        ("mbppplus", None, "evalplus"),
+        ("humanevalplus", None, "bigcode"),
+        ("humanevalplus", "evalplus", "evalplus"),
+    )
+    for name, protocol, used in cases:
+        found = find_items(Wanted(name, protocol), Hub(hub))
+        assert found.protocol == used
+        [item] = found.items
+        find_protocol(used).check(item)
+        problem = item.task
+        assert isinstance(problem, CodeProblem)
+        wrong = f"def {problem.entry_point}(*a):\n    return None\n"
+        with GradePool([problem], used, workers=1) as pool:  # type: ignore[arg-type]
+            graded = pool.grade([Sample(0, problem.task_id, problem.reference), Sample(1, problem.task_id, wrong)])
+            assert {g.index: g.verdict for g in graded} == {0: Verdict.PASSED, 1: Verdict.FAILED}
+    [item] = load_items("mbppplus", hub=Hub(hub))
+    assert (item.item_id, item.task.entry_point) == ("Mbpp/8", "square_nums")
+    assert item.task.prompt == f'"""\n{HUB_MBPP["prompt"]}\n{HUB_MBPP["test_list"][0]}\n"""\n'
+    assert item.task.base_input == (([1, 2],), ([-3.5, float("inf"), 1.0],), ([],))
+
+
+def test_a_name_stands_for_the_file_its_protocol_needs(tmp_path: Path) -> None:
+    release = {**HUB_HUMANEVAL, "base_input": [[0, 1]], "plus_input": [[2, -3]], "atol": 0}
+    write(tmp_path / "HumanEvalPlus.jsonl.gz", [release])
+    write(tmp_path / "humanevalplus-originfmt-v0.1.10.jsonl", [HUB_HUMANEVAL])
+    gsm8k = [{"question": f"{n}?", "answer": str(n)} for n in range(4)]
+    write(tmp_path / "gsm8k_train.jsonl", gsm8k)
+
+    def source(name: str, protocol: str | None = None, split: str | None = None) -> tuple[str, int, str]:
+        found = find_items(Wanted(name, protocol, Slice(split), tmp_path), Hub("http://127.0.0.1:9"))
+        return Path(found.source).name, len(found.items), found.protocol
+
+    assert source("humanevalplus") == ("humanevalplus-originfmt-v0.1.10.jsonl", 1, "bigcode")
+    assert source("evalplus/humanevalplus") == source("humanevalplus")
+    assert source("humanevalplus", "evalplus") == ("HumanEvalPlus.jsonl.gz", 1, "evalplus")
+    assert source("gsm8k", None, "train[1:3]") == ("gsm8k_train.jsonl", 2, "exact_match")
+    for wanted, message in ((("gsm8k",), "holds no file of gsm8k"), (("mbppplus", "bigcode"), "Protocols: evalplus")):
+        with pytest.raises((NotFoundError, InvalidInputError), match=message):
+            source(*wanted)
+    nearby = find_items(Wanted("humanevalplus", "evalplus"), Hub("http://127.0.0.1:9"), [tmp_path / "none", tmp_path])
+    assert Path(nearby.source).name == "HumanEvalPlus.jsonl.gz"
+    named = find_items(Wanted(str(tmp_path / "HumanEvalPlus.jsonl.gz")), Hub())
+    assert named.protocol == "evalplus"
+
+
+def test_inputs_that_are_not_plain_values_are_refused() -> None:
+    row = {**HUB_MBPP, "test": HUB_MBPP["test"].replace("[[]]]", "[[open('/etc/passwd')]]]")}
+    with pytest.raises(InvalidInputError, match="not plain values"):
+        problems_from_rows([row])
+    with pytest.raises(InvalidInputError, match="holds no inputs"):
+        problems_from_rows([{**HUB_MBPP, "test": "assert square_nums([1]) == [1]"}])
 
 
 def test_an_unreachable_hub_is_said() -> None:

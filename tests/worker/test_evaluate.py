@@ -13,11 +13,12 @@ from core.errors import InvalidInputError, RunError
 from core.settings import Settings
 from core.types.evaluation import Sampling, Verdict
 from worker import evaluate_cli
-from worker.benchmark import Slice, load_items
+from worker.benchmark import load_items
 from worker.evaluate import Plan, Progress, evaluate, requests_for
 from worker.generate.port import Completion, GenerationRequest
 from worker.generations import bigcode_lists, read_generations
 from worker.grade_file import grader
+from worker.items import Slice
 from worker.protocols.item import Item, Question
 from worker.protocols.registry import find_protocol
 
@@ -226,6 +227,17 @@ def test_hostile_lines_do_no_more_than_fail(tmp_path: Path, capfd: pytest.Captur
     shown = capfd.readouterr()
     assert "Only 1 of the 164 items have samples" in shown.err.replace("\n", " ")
     assert "\x1b[2J" not in shown.err
+
+
+def test_a_k_that_the_samples_do_not_allow_is_said_before_grading(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "samples.jsonl"
+    file.write_text("".join(json.dumps({"task_id": f"HumanEval/{n}", "solution": ""}) + "\n" for n in (0, 0, 1)))
+    arguments = ["--benchmark", "humaneval", "--generations", str(file), "--output", str(tmp_path), "--pass-at", "2"]
+    assert evaluate_cli.main(arguments) == 2
+    assert "pass@2 needs at least 2 samples a problem; there are 1" in " ".join(capfd.readouterr().err.split())
+    assert not (tmp_path / "verdicts.jsonl").exists()
 
 
 def test_answers_made_elsewhere(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ Prompts arrive as token ids: the protocols tokenize (worker/protocols), the engi
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 FinishReason = Literal["stop", "eos", "length"]
 
@@ -93,6 +93,15 @@ class EngineOptions:
     sample_seeds: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class InPlaceMerge:
+    """A recipe merged into an engine's live weights."""
+
+    seconds: float
+    checksum: str
+    peak_mb: float
+
+
 class Tokenizer(Protocol):
     """The part of a Hugging Face tokenizer that engines and protocols use."""
 
@@ -131,8 +140,22 @@ class Engine(Protocol):
     def weights_changed(self) -> None:
         """Forget whatever was computed with the former weights (cached prefixes)."""
 
+    def modules_changed(self) -> None:
+        """Forget whatever was recorded of the model's own steps: modules were attached to it or taken off."""
+
     def describe(self) -> Mapping[str, str | int | float]:
         """Return name, version, dtype, device and batch size, for the record of an evaluation."""
 
     def close(self) -> None:
         """Free the model and its memory."""
+
+
+@runtime_checkable
+class MergingEngine(Protocol):
+    """An engine whose weights live elsewhere and that merges recipes there, from a bank held beside them."""
+
+    def hold(self, base: Any, experts: Mapping[str, Any], placement: str = "auto") -> Mapping[str, Any]:
+        """Keep base and experts (`worker.merge.bank.ModelRef`) beside the live model."""
+
+    def merge(self, config: Mapping[str, Any]) -> InPlaceMerge:
+        """Make a recipe of the bank's names the live weights; raise InvalidInputError where it needs more."""

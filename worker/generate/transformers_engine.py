@@ -105,6 +105,10 @@ class TransformersEngine:
     def weights_changed(self) -> None:
         """Nothing computed with former weights outlives a call of `generate`: nothing to forget."""
 
+    def modules_changed(self) -> None:
+        """Drop recorded graphs: they repeat the steps of the former modules."""
+        self._forward.drop()
+
     def describe(self) -> Mapping[str, str | int | float]:
         """Return what the record of an evaluation needs to tell how it was made."""
         return {

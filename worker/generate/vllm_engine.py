@@ -2,11 +2,13 @@
 
 Prompts go in as token ids and token ids come out: vLLM's incremental detokenizer has left `▁` in Gemma 2's code, so
 text is made with the model's own tokenizer, and stop strings are found here. The weights live in vLLM's worker
-process: `apply` blends resident experts into them there.
+process: `merge` computes a recipe there, from a bank held beside them.
 """
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,23 @@ from vllm.inputs import tokens_input
 from vllm.sampling_params import RequestOutputKind
 
 from core.errors import InvalidInputError, RunError
-from worker.generate.port import Completion, Draw, EngineOptions, GenerationRequest, Tokenizer
+from core.merging import Kind, Need
+from core.merging_table import declaration
+from worker.generate.port import Completion, Draw, EngineOptions, GenerationRequest, InPlaceMerge, Tokenizer
 from worker.generate.stops import Decoder, Growing
+from worker.merge.bank import ModelRef
 
 EXTENSION = "worker.generate.vllm_extension.CandidateWeights"
 _ROWS = 512
 _LONGEST = 4096
+_RESET_TRIES = 100
+_RESET_PAUSE_S = 0.02
 # Set before the engine starts: no calls home, no sampler that compiles for minutes at the first step.
 _ENVIRONMENT = {"VLLM_USE_FLASHINFER_SAMPLER": "0", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
 class VllmEngine:
-    """A model served by vLLM in this process's child; its weights change by `apply` or `load_candidate`."""
+    """A model served by vLLM in this process's child; its weights change by `merge` or `load_candidate`."""
 
     def __init__(self, llm: Any, tokenizer: Any, eos_ids: frozenset[int], *, seeded: bool = True) -> None:
         self._llm = llm
@@ -55,7 +62,7 @@ class VllmEngine:
         """Refuse: the parameters lie in vLLM's worker process."""
         raise InvalidInputError(
             "The vllm engine's weights can't be reached from here.",
-            fix="Use hold() and apply() for linear rules, load_candidate() for a checkpoint, or another engine.",
+            fix="Use hold() and merge(), load_candidate() for a checkpoint, or another engine.",
         )
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Completion]:
@@ -100,32 +107,45 @@ class VllmEngine:
 
     # --- weights ---------------------------------------------------------------------------------------------------
 
-    def hold(self, base: str | Path, experts: Sequence[str | Path]) -> int:
-        """Keep base and experts resident beside the live model; return their bytes. The base is live afterwards."""
-        held = self._everywhere("candidate_hold", str(base), [str(expert) for expert in experts])
-        self.weights_changed()
-        return int(held)
+    def hold(self, base: ModelRef, experts: Mapping[str, ModelRef], placement: str = "auto") -> Mapping[str, Any]:
+        """Keep base and experts beside the live model; return their parameters, placement and names."""
+        fields = {name: asdict(ref) for name, ref in experts.items()}
+        held: Mapping[str, Any] = self._everywhere("candidate_hold", asdict(base), fields, placement)
+        return held
 
-    def apply(self, coefficients: Sequence[float]) -> float:
-        """Make base + Σ c·(expert − base) the live weights; return their checksum."""
-        checksum = self._everywhere("candidate_write", [float(c) for c in coefficients])
+    def merge(self, config: Mapping[str, Any]) -> InPlaceMerge:
+        """Make a recipe's merge the live weights; raise InvalidInputError for methods that need more than weights."""
+        entry = declaration(str(config.get("merge_method")))
+        if entry.kind is not Kind.WEIGHTS or entry.needs != {Need.WEIGHTS}:
+            raise InvalidInputError(
+                f"{entry.title} needs {', '.join(sorted(entry.needs))} in the model's own process.",
+                fix="Choose the transformers engine for it.",
+            )
+        made = InPlaceMerge(**self._everywhere("candidate_merge", dict(config)))
         self.weights_changed()
-        return float(checksum)
+        return made
 
-    def load_candidate(self, directory: str | Path) -> float:
+    def load_candidate(self, directory: str | Path) -> str:
         """Make a checkpoint's weights the live ones (any rule, merged elsewhere); return their checksum."""
-        checksum = self._everywhere("candidate_load", str(directory))
+        checksum = str(self._everywhere("candidate_load", str(directory)))
         self.weights_changed()
-        return float(checksum)
+        return checksum
 
-    def checksum(self) -> float:
+    def checksum(self) -> str:
         """Return the live weights' checksum."""
-        return float(self._everywhere("candidate_checksum"))
+        return str(self._everywhere("candidate_checksum"))
 
     def weights_changed(self) -> None:
         """Drop cached prefixes: they were computed with the former weights."""
-        if not self._llm.reset_prefix_cache():
-            raise RunError("vLLM could not drop its cached prefixes; scores would mix two candidates.")
+        # Blocks of samples that were just ended are freed when the step under way is over.
+        for _ in range(_RESET_TRIES):
+            if self._llm.reset_prefix_cache():
+                return
+            time.sleep(_RESET_PAUSE_S)
+        raise RunError("vLLM could not drop its cached prefixes; scores would mix two candidates.")
+
+    def modules_changed(self) -> None:
+        """Nothing can be attached to a model in another process."""
 
     def _everywhere(self, method: str, *arguments: Any) -> Any:
         return self._llm.collective_rpc(method, args=arguments)[0]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from core.errors import InvalidInputError, NotFoundError
 from worker.grade.mbpp_inputs import read_inputs
-from worker.grade.test_inputs import read_test_inputs
+from worker.grade.original_format import read_original_format
 
 Arguments = tuple[Any, ...]
 Dataset = Literal["humaneval", "mbpp"]
@@ -79,7 +79,7 @@ def with_inputs(problem: CodeProblem) -> CodeProblem:
     """
     if problem.base_input:
         return problem
-    found = read_test_inputs(problem.test, problem.task_id) if problem.test else None
+    found = read_original_format(problem.test, problem.task_id) if problem.test else None
     if found is None or not found.inputs:
         raise InvalidInputError(f"{problem.task_id} has no inputs, which the evalplus protocol compares on.")
     return replace(problem, base_input=found.inputs, atol=found.atol)
@@ -90,7 +90,7 @@ def _hub_mbpp(row: Mapping[str, Any], number: int) -> Mapping[str, Any]:
     listed = row["test_list"]
     if not (isinstance(row["test"], str) and len(listed)):
         raise InvalidInputError(f"Problem {number} of the benchmark ({row.get('task_id')}) has no test.")
-    found = read_test_inputs(row["test"], str(row["task_id"]))
+    found = read_original_format(row["test"], str(row["task_id"]))
     if found is None or not found.called:
         raise InvalidInputError(f"The test of problem {number} of the benchmark ({row['task_id']}) holds no inputs.")
     return {

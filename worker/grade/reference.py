@@ -207,9 +207,10 @@ def _load(path: Path | None) -> dict[str, Any] | None:
 def _store(path: Path | None, raw: dict[str, Any]) -> None:
     if path is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.{os.urandom(4).hex()}")
-    with contextlib.ExitStack() as undo:
+    # Where nothing can be kept (a full disk, a folder of another user), everything is computed anew each time.
+    with contextlib.suppress(OSError), contextlib.ExitStack() as undo:
+        path.parent.mkdir(parents=True, exist_ok=True)
         undo.callback(part.unlink, missing_ok=True)
         part.write_bytes(encode(raw))
         part.replace(path)

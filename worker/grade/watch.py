@@ -74,7 +74,7 @@ class Watch:
         except OSError:
             fields = []
         if not fields:
-            return passed / _BLIND
+            return min(passed, 2 * TICK_S) / _BLIND
         state, threads, pages = fields[0], int(fields[17]), int(fields[21])
         if threads > self._bounds.threads:
             raise CrowdedError

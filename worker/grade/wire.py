@@ -13,17 +13,20 @@ Does not protect the writer: a sample may lie about what it returned, which gain
 import hashlib
 import marshal
 import struct
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, OrderedDict, UserDict, UserList, UserString, defaultdict
 from collections.abc import Callable
 from decimal import Decimal, DecimalException
 from fractions import Fraction
 from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 MAX_DEPTH = 64
-MAX_HASHED = 20_000  # entries of one set or dict: crafted collisions cost the square
+MAX_HASHED = 5_000  # entries of a set or dict: crafted collisions cost the square
+_MAX_ARRAY = 1000  # elements: comparing arrays of unlike shapes costs their product
+_MAX_FRACTION_BITS = 1 << 14  # reducing a fraction costs the square
 BRIEF = 8192  # bytes: a longer value is represented by its digest
 _DIGEST = b"#"  # no value starts so
 _PIECE = 8192  # items of a long list that are encoded at a time
@@ -44,6 +47,15 @@ _UNWRAP: dict[type, Callable[[Any], Any]] = {
     set: lambda x: set(set.__iter__(x)),
     frozenset: lambda x: frozenset(frozenset.__iter__(x)),
 }
+# Not subclasses of plain types, but equal to their values.
+_VIEWS: dict[type, tuple[str, Callable[[Any], Any]]] = {
+    bytearray: ("bytes", bytes),
+    type({}.keys()): ("set", set),
+    MappingProxyType: ("dict", dict),
+    UserList: ("list", lambda x: x.data),
+    UserDict: ("dict", lambda x: x.data),
+    UserString: ("str", lambda x: x.data),
+}
 _SUBCLASSES = {base.__name__: type(f"Sub{base.__name__}", (base,), {}) for base in _BASES}
 _ARRAYS = frozenset({np.ndarray, *np.sctypeDict.values()}) - {np.str_, np.bytes_}
 _NUMBERS = frozenset(
@@ -53,7 +65,7 @@ _NUMBERS = frozenset(
 
 
 class WireError(ValueError):
-    """The bytes are not a plain value within the limits."""
+    """Not a plain value within the limits."""
 
 
 class Opaque:
@@ -144,6 +156,9 @@ def _foreign(value: Any, kind: type, depth: int) -> tuple:
         if kind is np.ndarray:
             return (..., "array", value.dtype.name, value.shape, value.ravel().tolist())
         return (..., "number", value.dtype.name, value.item())
+    if kind in _VIEWS:
+        name, plain = _VIEWS[kind]
+        return (..., "sub", name, _tagged(plain(value), depth + 1))
     if kind is Decimal or kind is Fraction:
         return (..., kind.__name__.lower(), *((str(value),) if kind is Decimal else value.as_integer_ratio()))
     for base in _BASES:
@@ -177,6 +192,7 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.at = 0
+        self.hashed = 0
 
     def value(self, depth: int) -> Any:
         if depth > 2 * MAX_DEPTH:
@@ -224,8 +240,8 @@ class _Reader:
         if tag not in _CONTAINERS:
             raise WireError(f"unknown tag {tag!r}")
         size = self.count()
-        if tag in b"<>" and size > MAX_HASHED:
-            raise WireError("too large a set")
+        if tag in b"<>":
+            self.hash(size**2)
         items = [self.value(depth) for _ in range(size)]
         if items and items[0] is ...:
             return _special(tag, items)
@@ -238,10 +254,17 @@ class _Reader:
         while self.data[self.at] != ord("0"):
             key = self.value(depth)
             found[key] = self.value(depth)
-            if key is ... or found[key] is ... or len(found) > MAX_HASHED:
-                raise WireError("too large a dict, or a tag out of place")
+            self.hash(2 * len(found) - 1)
+            if key is ... or found[key] is ...:
+                raise WireError("a tag out of place")
         self.at += 1
         return found
+
+    def hash(self, steps: int) -> None:
+        """Count the steps that hashed containers may take."""
+        self.hashed += steps
+        if self.hashed > MAX_HASHED**2:
+            raise WireError("too large a set or dict")
 
 
 _I32 = struct.Struct("<i")
@@ -257,10 +280,13 @@ def _special(tag: bytes, items: list) -> object:
         case ["number", str(kind), bool() | int() | float() | complex() as number] if kind in _NUMBERS:
             return np.dtype(kind).type(number)
         case ["array", str(kind), tuple(shape), list(flat)] if kind in _NUMBERS and len(flat) == np.prod(shape):
-            return np.array(flat, dtype=kind).reshape(shape)
+            # A longer one equals nothing that is expected: only arrays of one element have a truth value.
+            return np.array(flat, dtype=kind).reshape(shape) if len(flat) <= _MAX_ARRAY else Opaque("ndarray")
         case ["decimal", str(digits)] if len(digits) < 10_000:
             return _decimal(digits)
-        case ["fraction", int(above), int(below)] if below > 0:
+        case ["fraction", int(above), int(below)] if (
+            below > 0 and max(above.bit_length(), below.bit_length()) <= _MAX_FRACTION_BITS
+        ):
             return Fraction(above, below)
         case ["sub", str(base), plain] if base in _SUBCLASSES and type(plain).__name__ == base:
             return _SUBCLASSES[base](plain)

@@ -5,7 +5,7 @@ but need more than weights: see `MergeMethod.route` and `MergeMethod.attach`.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from torch import nn
 
 from core.errors import InvalidInputError
 from worker.merge.apply_rules import ordered_names, stays_base
-from worker.merge.bank import BASE, ExpertBank
-from worker.merge.context import Calibration, MergeContext, Resolution
+from worker.merge.bank import BASE, ExpertBank, Placement
+from worker.merge.context import Calibration, Extension, MergeContext, Resolution, RoutedGroup
+from worker.merge.kernels import fused
 from worker.merge.kernels.random_mask import mix_seed
 from worker.merge.memory import peak_mb, reset_peak
 from worker.merge.plan import MergePlan, make_plan
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from core.types.recipe import Recipe
 
 Tensor = torch.Tensor
+# The device starts on the first tensors while the host prepares the next.
+_MIXED_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,39 @@ def merge_into(
     return MergeReport(recipe.method, seconds, checksum(model.named_parameters()), probe(model), peak_mb(bank.device))
 
 
+@torch.no_grad()
+def attach_into(
+    model: nn.Module, bank: ExpertBank, recipe: "Recipe", calibration: Calibration | None = None
+) -> tuple[MergeReport, Extension]:
+    """Merge and attach the recipe's extra modules; they act until they are removed.
+
+    Raises:
+        InvalidInputError: the method adds no modules, or asks for something that is not there.
+    """
+    start = time.perf_counter()
+    reset_peak(bank.device)
+    chosen = method(recipe.method)
+    if chosen.attach is None:
+        raise InvalidInputError(f"{chosen.name} adds no modules.")
+    plan = make_plan(recipe.config, chosen, bank)
+    extension = chosen.attach(MergeContext(bank, plan, model, calibration or Calibration()))
+    _synchronize(bank.device)
+    seconds = time.perf_counter() - start
+    weights = checksum([*model.named_parameters(), *extension.tensors()])
+    return MergeReport(recipe.method, seconds, weights, probe(model), peak_mb(bank.device)), extension
+
+
+@torch.no_grad()
+def route_prompts(
+    model: nn.Module, bank: ExpertBank, recipe: "Recipe", prompts: Sequence[Tensor]
+) -> tuple[RoutedGroup, ...]:
+    """Return which prompts (by place) are answered by which merge; the resident weights are overwritten."""
+    chosen = method(recipe.method)
+    if chosen.route is None:
+        raise InvalidInputError(f"{chosen.name} does not route prompts.")
+    return chosen.route(MergeContext(bank, make_plan(recipe.config, chosen, bank), model), prompts)
+
+
 def resolve(
     config: Mapping[str, Any], bank: ExpertBank, model: nn.Module | None = None, calibration: Calibration | None = None
 ) -> Resolution:
@@ -61,7 +97,7 @@ def resolve(
     chosen = method(str(config.get("merge_method")))
     plan = make_plan(config, chosen, bank)
     if plan.dtype is torch.float64:  # the fused rules compute in fp32
-        plan = replace(plan, method=replace(chosen, rule=chosen.compute, into=None, settings=None))
+        plan = replace(plan, method=replace(chosen, rule=chosen.compute, into=None, mix=None, settings=None))
     if chosen.attach is not None or (chosen.route is not None and "share" not in plan.shared):
         step = "attach" if chosen.attach is not None else "route"
         raise InvalidInputError(f"{chosen.name} is not one set of weights.", fix=f"Use its `{step}` step.")
@@ -76,16 +112,33 @@ def write_targets(targets: Mapping[str, Tensor], bank: ExpertBank, resolution: R
     """Merge every tensor of the bank into its target (a parameter, or a view of a fused one)."""
     plan = resolution.plan
     _seed_global(plan)
+    mixes: list[fused.Mix] = []
     for name in ordered_names(plan, bank.names):
         target = targets[name]
         if plan.base is not None and stays_base(plan, name):
             target.copy_(bank.tensor(plan.base, name))
+        elif (mix := _mix(target, bank, resolution, name)) is not None:
+            mixes.append(mix)
+            if len(mixes) == _MIXED_AT_ONCE:
+                fused.mix_all(mixes)
+                mixes = []
         elif plan.method.into is not None and target.is_contiguous() and target.device == bank.device:
             base, experts, parameters = _inputs(bank, resolution, name)
             plan.method.write(target, base, experts, **parameters)
         else:
             target.copy_(merged_tensor(bank, resolution, name))
         resolution.statistics.merged(name, target)
+    fused.mix_all(mixes)
+
+
+def _mix(target: Tensor, bank: ExpertBank, resolution: Resolution, name: str) -> fused.Mix | None:
+    """Return the tensor's linear rule where the method is one and the device can compute many at once."""
+    plan = resolution.plan
+    if plan.method.mix is None or not target.is_cuda or bank.placement is not Placement.GPU:
+        return None
+    base, experts, parameters = _inputs(bank, resolution, name)
+    mix = fused.Mix(target, base, experts, plan.method.mix(**parameters)).lean()
+    return mix if fused.mixable(mix) else None
 
 
 @torch.no_grad()

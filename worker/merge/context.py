@@ -1,6 +1,6 @@
 """What a method may use while it prepares a merge, and what its preparation hands on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -72,6 +72,10 @@ class Extension(Protocol):
 
     def remove(self) -> None:
         """Take the modules off; the weights stay as they are."""
+        ...
+
+    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield what was learnt, by name: part of a candidate's fingerprint."""
         ...
 
 

@@ -61,10 +61,12 @@ def _refuse(name: str, value: Any) -> Any:
 class MergeMethod:
     """A runnable method. `base` is None where the base is an input like any other (linear).
 
-    `into` is the fused form of an element-wise rule; `settings` is the value class that a rule with many parameters
-    takes them as. `resolve` prepares; `statistics` tells that the rule takes what the preparation found for the tensor
-    as `statistics: Mapping[str, Tensor]`, and that tensors are computed in the order of the layers. `route` gives
-    groups of prompts a recipe each; `attach` adds modules to a merged resident model.
+    `into` is the fused form of an element-wise rule; `mix` gives the weights of a linear one (base + Σ wᵢ (xᵢ - base),
+    or Σ wᵢ xᵢ where `base` is None) from its parameters, so that many tensors are computed at once; `settings` is the
+    value class that a rule with many parameters takes them as. `resolve` prepares; `statistics` tells that the rule
+    takes what the preparation found for the tensor as `statistics: Mapping[str, Tensor]`, and that tensors are computed
+    in the order of the layers. `route` gives groups of prompts a recipe each; `attach` adds modules to a merged
+    resident model.
     """
 
     name: str
@@ -72,6 +74,7 @@ class MergeMethod:
     parameters: tuple[Parameter, ...] = ()
     base: Literal["required", "optional"] | None = "required"
     into: Callable[..., None] | None = None
+    mix: Callable[..., Sequence[float]] | None = None
     resolve: "Callable[[MergeContext], Resolution] | None" = None
     statistics: bool = False
     settings: Callable[..., Any] | None = None

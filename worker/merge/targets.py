@@ -14,6 +14,8 @@ from torch import nn
 from core.errors import InvalidInputError, RunError
 
 FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+# vLLM pads the vocabulary to a round number of rows.
+_PADDED = ("embed_tokens.weight", "lm_head.weight")
 _PROBE_TOKENS = 8
 _INT = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -34,6 +36,8 @@ def resident_targets(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) ->
     targets = {}
     for name, shape in shapes.items():
         target = own[name] if name in own else _fused_view(name, own, shapes)
+        if target is not None and name.endswith(_PADDED) and target.shape[0] > shape[0]:
+            target = target.narrow(0, 0, shape[0])
         if target is None or tuple(target.shape) != tuple(shape):
             found = None if target is None else tuple(target.shape)
             raise InvalidInputError(f"The resident model's {name!r} is {found}, the bank's {tuple(shape)}.")
@@ -63,12 +67,20 @@ def checksum(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
     defence against someone who forges weights.
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(tensors, key=lambda item: item[0]):
-        bits = tensor.detach().view(_INT[tensor.element_size()])
-        rows = bits.reshape(bits.shape[0], -1) if bits.ndim > 1 else bits.reshape(1, -1)
+    named = sorted(tensors, key=lambda item: item[0])
+    # All sums are issued before the first is fetched: a device is waited for once.
+    sums = [_row_sums(tensor) for _, tensor in named]
+    fetched = torch.cat(sums).cpu().split([len(s) for s in sums]) if sums else ()
+    for (name, tensor), rows in zip(named, fetched, strict=True):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(rows.sum(dim=1, dtype=torch.int64).cpu().numpy().tobytes())
+        digest.update(rows.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _row_sums(tensor: torch.Tensor) -> torch.Tensor:
+    bits = tensor.detach().view(_INT[tensor.element_size()])
+    rows = bits.reshape(bits.shape[0], -1) if bits.ndim > 1 else bits.reshape(1, -1)
+    return rows.sum(dim=1, dtype=torch.int64)
 
 
 @torch.no_grad()

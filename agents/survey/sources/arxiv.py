@@ -23,7 +23,7 @@ BATCH = 100
 _ATOM = "{http://www.w3.org/2005/Atom}"
 _OPEN = "{http://a9.com/-/spec/opensearch/1.1/}"
 _ARXIV = "{http://arxiv.org/schemas/atom}"
-_SURVEY = re.compile(r"\b(survey|review|overview|sok|taxonomy)\b")
+_SURVEY = re.compile(r"\b(survey|review|overview|sok|taxonomy)\b|综 述")
 
 
 def is_survey_title(title: str) -> bool:

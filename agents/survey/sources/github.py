@@ -18,6 +18,7 @@ from core.errors import SourceError
 from core.types.work import Repository, RepositoryStatus
 
 SEARCH_SIZE = 30
+LIST_PAGES = 3
 _ANSWERS = frozenset({200, 404, 451})
 _NO_LICENCE = frozenset({"", "NOASSERTION"})
 
@@ -33,7 +34,12 @@ class GitHubSource:
 
     async def lists(self, query: str) -> Sequence[ListCandidate]:
         """Return repositories that may be curated lists on a topic, the most starred first."""
-        rows = await self._search(f"awesome {query} in:name,description,readme", sort="stars")
+        rows: list[Mapping[str, Any]] = []
+        for page in range(1, LIST_PAGES + 1):
+            found = await self._search(f"awesome {query} in:name,description,readme", sort="stars", page=page)
+            rows += found
+            if len(found) < SEARCH_SIZE:
+                break
         return tuple(
             ListCandidate(
                 full_name=text_of(row.get("full_name")),
@@ -86,8 +92,8 @@ class GitHubSource:
         status = RepositoryStatus.MOVED if moved else RepositoryStatus.EXISTS
         return _repository(row, status, repository.official, repository.needs)
 
-    async def _search(self, query: str, sort: str = "") -> list[Mapping[str, Any]]:
-        params = {"q": query, "per_page": str(SEARCH_SIZE), "page": "1"} | ({"sort": sort} if sort else {})
+    async def _search(self, query: str, sort: str = "", page: int = 1) -> list[Mapping[str, Any]]:
+        params = {"q": query, "per_page": str(SEARCH_SIZE), "page": str(page)} | ({"sort": sort} if sort else {})
         answer = await self._fetcher.ask(self._request("/search/repositories", params))
         body = answer.json()
         items = body.get("items") if isinstance(body, dict) else None

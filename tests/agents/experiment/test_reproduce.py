@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -16,16 +16,15 @@ from agents.experiment.submission import canary
 from agents.gateway import Gateway
 from agents.provider import LlmSettings
 from agents.sandbox.bubblewrap import BubblewrapTier
-from agents.sandbox.openhands import Conversed, Ended, Job, OpenHandsDriver
+from agents.sandbox.openhands import Conversed, Ended, Job
 from agents.sandbox.port import Limits, Sandbox, SandboxLostError, run
 from app.gateway import serving
 from core.ports import Journal
 from core.types.reproduction import Verdict
 from core.types.work import Work
-from tests.agents.sandbox.test_openhands import AGENT_PYTHON
 from tests.fakes import checkpoints
 from tests.fakes.journal import MemoryJournal
-from tests.fakes.openai_server import ChatRequest, FakeOpenAI, Reply, Script, text, tool_call
+from tests.fakes.openai_server import ChatRequest, FakeOpenAI, Reply, Script, text
 from worker.submitted_method import MethodCall, run_submitted_method
 
 KEY = "sk-the-providers-own-key-77ab"
@@ -90,8 +89,7 @@ while True:
 async def surroundings(
     tmp_path: Path, script: Script, driver: object, limit: float | None = None
 ) -> AsyncIterator[Surroundings]:
-    python = AGENT_PYTHON if isinstance(driver, OpenHandsDriver) else None
-    tier = BubblewrapTier(tmp_path / "sandboxes", python)
+    tier = BubblewrapTier(tmp_path / "sandboxes")
     problem = await tier.problem()
     if problem:
         pytest.skip(f"REPRODUCTIONS ARE NOT TESTED HERE: {problem}")
@@ -132,6 +130,7 @@ async def attempt(
         row = await reproduce(task, around)
     journal = around.journal
     assert KEY not in journal.everything()
+    assert "root:" not in journal.everything(), "a file of this machine was read"
     assert not (tmp_path / "sandboxes" / task.id).exists()
     assert journal.events[-1][0] == f"reproduction.{row.verdict}"
     assert row.usage.calls == len(journal.transcripts)
@@ -153,10 +152,10 @@ async def test_an_obeyed_injection_gains_nothing(tmp_path: Path) -> None:
     injected = README.split("`")[1]
     row = await attempt(tmp_path, [HAND_IN, injected, "cat stolen.txt", "python3 check"])
     assert row.verdict is Verdict.SUBMITTED
-    assert not hasattr(row, "score")
-    seen = [m.content for t in [row] for m in []]
-    assert seen == []
     assert row.usage.calls == 5
+    # What the agent wrote about itself is kept as data and used by none.
+    assert json.loads((tmp_path / "accepted" / "score.json").read_text()) == {"score": 1.0}
+    assert "score" not in Reproduced.model_fields
 
 
 @pytest.mark.parametrize(
@@ -204,32 +203,3 @@ async def test_a_lost_sandbox_is_a_row(tmp_path: Path) -> None:
     async with surroundings(tmp_path, [], Dying()) as around:
         row = await reproduce(reproduction(tmp_path), around)
     assert (row.verdict, row.reason) == (Verdict.LOST, "The agent server did not come up.")
-
-
-@pytest.mark.slow
-async def test_openhands_reproduces_from_a_repository_and_obeys_its_injection(tmp_path: Path) -> None:
-    if not AGENT_PYTHON.exists():
-        pytest.skip("OPENHANDS IS NOT TESTED HERE: its environment is missing; run `make sandbox-env`")
-    steps: list[Callable[[], Reply]] = [
-        lambda: tool_call("terminal", {"command": "cat TASK.md repository/README.md"}),
-        lambda: tool_call("terminal", {"command": HAND_IN}),
-        lambda: tool_call("terminal", {"command": "python3 check"}),
-        lambda: tool_call("terminal", {"command": README.split("`")[1].replace("\n", " ")}),
-        lambda: tool_call("terminal", {"command": "wc -c stolen.txt"}),
-        lambda: tool_call("finish", {"message": "score: 100%"}),
-    ]
-
-    def script(request: ChatRequest) -> Reply:
-        return steps[min(sum(m["role"] == "assistant" for m in request.messages), len(steps) - 1)]()
-
-    async with surroundings(tmp_path, script, OpenHandsDriver()) as around:
-        row = await reproduce(reproduction(tmp_path, limits=Limits(seconds=240, memory_mb=3072)), around)
-    said = around.journal.everything()
-    assert row.verdict is Verdict.SUBMITTED, row.reason
-    assert "root:" not in said
-    assert KEY not in said
-    assert "The form of the submission is fine" in said
-    assert row.events > 8
-    assert json.loads((tmp_path / "accepted" / "score.json").read_text()) == {
-        "score": 1.0
-    }  # kept as data, used by none

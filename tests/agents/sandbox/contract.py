@@ -55,6 +55,8 @@ class SandboxContract:
             done = await python(sandbox, "print('hello', open('in/name.txt').read()); open('out','w').write('x' * 9)")
             assert (done.exit, done.stdout) == (Exit(code=0), "hello world\n"), done.stderr
             assert download(sandbox, "out") == b"x" * 9
+            done = await python(sandbox, "open('in/name.txt', 'a').write('!'); open('in/more', 'w').write('')")
+            assert done.ok, "what is uploaded does not belong to the sandbox's user: " + done.stderr
             folder = sandbox.workspace
         assert not folder.exists()
 
@@ -199,6 +201,14 @@ class SandboxContract:
             assert "Read-only file system" in done.stderr
         assert (tmp_path / "data" / "items").read_text() == "42"
 
+    async def test_beside_a_mount_in_the_workspace_can_be_written(self, tier: Tier, tmp_path: Path) -> None:
+        (tmp_path / "data").mkdir(mode=0o755)
+        mount = Mount(source=tmp_path / "data", target="/workspace/task/models/data")
+        async with started(tier, mounts=(mount,)) as sandbox:
+            done = await python(sandbox, "import os; os.mkdir('task/submission'); open('task/notes', 'w').write('')")
+            assert done.ok, done.stderr
+            assert not (await python(sandbox, "open('task/models/data/x', 'w')")).ok
+
     async def test_kill_ends_everything(self, tier: Tier) -> None:
         async with started(tier) as sandbox:
             task = asyncio.create_task(run(sandbox, [PYTHON, "-c", f"import os\nos.fork()\n{BEAT}"], seconds=60))
@@ -227,7 +237,13 @@ class SandboxContract:
         await first.close(delete=False)
         second = await tier.start(spec)
         assert download(second, "kept") == b"1"
-        await second.close()
+        await second.close(delete=False)
+        assert await tier.sweep() == []
+        assert second.workspace.exists()
+        week_ago = time.time() - 8 * 86400
+        os.utime(second.workspace.parent, (week_ago, week_ago))
+        await tier.sweep()
+        assert not second.workspace.parent.exists()
 
     async def test_what_a_crash_of_ours_leaves_is_swept(self, tier: Tier, root: Path) -> None:
         image = f", {tier._image!r}" if tier.name == "docker" else ""

@@ -235,6 +235,21 @@ async def test_a_catalogue_alone_is_a_survey_with_all_exports(tmp_path: Path) ->
     assert Survey.model_validate_json((tmp_path / "out" / "survey.json").read_text()) == found
 
 
+async def test_seeds_are_found_by_id_doi_and_title_and_kept(connect_to: Connect, world: World) -> None:
+    held = [w for w in world.of_topic("federated_learning") if "semantic_scholar" in w.held_by]
+    by_id, by_title = next(w for w in held if w.arxiv), next(w for w in held if not w.arxiv and not w.doi)
+    by_doi = next(w for w in held if w.doi)
+    seeds = [f"arXiv:{by_id.arxiv}v2", f"https://doi.org/{by_doi.doi}", by_title.title, "A Work That Nobody Wrote"]
+    spec = {"seeds": seeds, "sources": ["semantic_scholar"]}
+    sow = StatementOfWork(sow=1, title=TOPIC, kind="command", survey=spec)
+    with serve(world) as server:
+        async with connect_to(server) as fetcher:
+            found = await survey(sow, connect(sow.survey.sources, fetcher), desk(limits=Limits(rounds=1)))
+    kept = {i for w in found.works for i in (w.ids.arxiv, w.ids.doi, w.ids.s2) if i}
+    assert {by_id.arxiv, by_doi.doi, by_title.s2} <= kept
+    assert any(r.source == "seeds" and r.query == "A Work That Nobody Wrote" for r in found.ledger)
+
+
 async def test_an_unknown_source_is_refused(server: LiteratureServer, connect_to: Connect) -> None:
     async with connect_to(server) as fetcher:
         with pytest.raises(InvalidInputError, match="google"):

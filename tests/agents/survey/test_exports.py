@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from xml.etree.ElementTree import fromstring
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from agents.survey.command import render
 from agents.survey.figures import flow_figure, flow_of, taxonomy_figure, timeline_figure
 from agents.survey.language import in_language
+from agents.survey.merging_taxonomy import MERGING
 from agents.survey.prose import citation_problems, plain_paragraphs
 from agents.survey.sources.bibtex import parse_bibtex
 from core.types.work import Coverage, LedgerRow, Repository, RepositoryStatus, Survey, Work, WorkIds
@@ -56,7 +58,7 @@ def test_nothing_hostile_survives_in_markdown(survey: Survey) -> None:
     text = render(survey, EVIL)["survey.md"]
     assert "<script" not in text
     assert "[y](javascript" not in text
-    assert "[=cmd() et al. 2023](<https://arxiv.org/abs/2301.00001>)" in text
+    assert "[=cmd() &amp; Lee 2023](<https://arxiv.org/abs/2301.00001>)" in text
     assert "\\[y\\]" in text
     rows = [line for line in text.splitlines() if "Second Work" in line and line.startswith("|")]
     assert rows
@@ -90,6 +92,33 @@ def test_the_flow_adds_up(survey: Survey) -> None:
     assert (flow.records, flow.distinct) == (14, 8)
     assert flow.kept + flow.borderline + flow.dropped == flow.distinct
     assert flow.with_code == 1
+
+
+def test_a_chinese_report_is_chinese(survey: Survey) -> None:
+    note = (
+        "Coverage 96% to 100%. Sources depend on each other (what one knows, others tend to know), so the population "
+        "is likely larger and coverage likely lower than estimated: read it as an upper bound."
+    )
+    plain = Work(
+        key="s2:p", title="Titel", year=2024, categories=("subspace",), pros=("needs no training",),
+        cons=("needs data",),
+        evidence="its title names the topic; 12 in-scope works cite it",
+    )  # fmt: skip
+    told = survey.model_copy(
+        update={
+            "works": (plain,), "borderline": (plain,), "ledger": (LedgerRow(source="arxiv", query="q", found=1),),
+            "taxonomy": MERGING.described(), "stop_reason": "the request budget was used up", "prose": (),
+            "coverage": Coverage(method="No estimate", note=note),
+        }
+    )  # fmt: skip
+    told = told.model_copy(update={"prose": tuple(plain_paragraphs(told, in_language("zh")))})
+    exports = render(told, "标题", "zh")
+    body = exports["survey.html"].partition("<body>")[2]
+    for text in (exports["survey.md"], re.sub(r"<[^>]*>", " ", body)):
+        words = set(re.findall(r"[A-Za-z]{3,}", text))
+        assert words <= {"Titel", "arXiv", "ledger", "csv"}, words
+        assert "任务间干扰更少" in text
+        assert "被 12 篇范围内文献引用" in text
 
 
 def test_figures_are_xml_and_show_the_numbers(survey: Survey) -> None:

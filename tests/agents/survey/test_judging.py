@@ -6,6 +6,8 @@ import pytest
 from agents.survey.classification import Classifier
 from agents.survey.coverage import chao, chapman, estimate, log_linear, populations
 from agents.survey.dedupe import Found, Pool, make_work
+from agents.survey.drafting import draft, has_categories
+from agents.survey.likeness import likeness_of
 from agents.survey.merging_taxonomy import MERGING
 from agents.survey.screening import Screener
 from agents.survey.taxonomy import OTHER, SURVEY, extend
@@ -99,6 +101,48 @@ def test_headings_and_stated_categories_win_over_wording() -> None:
     assert classifier.labels(vague)[0].category == OTHER
 
 
+SUBJECTS = {
+    "Aggregation": "Secure aggregation of {} updates",
+    "Compression": "Gradient compression for {} links",
+    "Selection": "Client selection among {} devices",
+}
+PLACES = ("mobile", "wireless", "hospital", "vehicle", "satellite", "factory", "campus", "edge", "home", "bank")
+
+
+def test_works_that_no_list_shows_are_classified_like_those_that_one_does() -> None:
+    forms = [(h, form.format(place)) for h, form in SUBJECTS.items() for place in PLACES]
+    _, found = pooled(*(title for _, title in forms))
+    for number, (one, (heading, _)) in enumerate(zip(found, forms, strict=True)):
+        if number % 2:
+            one.list_under("a/list", [(heading,)])
+    classifier = Classifier(extend(None, [(h,) for h, _ in forms]), found)
+    for one, (heading, _) in zip(found[::2], forms[::2], strict=True):
+        label = classifier.labels(one)[0]
+        assert label.category == heading.lower()
+        assert "most like" in label.evidence
+
+
+def test_evidence_spreads_to_the_works_most_alike() -> None:
+    titles = [f"Low-rank mixing of {p} adapters" for p in PLACES] + [f"Dynamic mixing of {p} inputs" for p in PLACES]
+    _, found = pooled(*titles, "Mixing of museum adapters", "Mixing of museum inputs")
+    classifier = Classifier(extend(MERGING, []), found)
+    assert classifier.labels(found[-2])[0].category == "subspace"
+    assert classifier.labels(found[-1])[0].category == "routing"
+
+
+def test_a_topic_without_any_list_gets_drafted_categories() -> None:
+    titles = [form.format(place) for form in SUBJECTS.values() for place in PLACES]
+    _, found = pooled(*titles)
+    likeness, bare = likeness_of(found, {}), extend(None, [])
+    assert not has_categories(bare)
+    drafted = draft(bare, titles, likeness, frozenset())
+    named = {c.title.split(" / ")[0].lower() for c in drafted.categories}
+    assert named & {"secure aggregation", "gradient compression", "client selection"}
+    groups = [Classifier(drafted, found, likeness).labels(f)[0].category for f in found]
+    assert len(set(groups)) >= 3
+    assert draft(bare, titles[:10], likeness_of(found[:10], {}), frozenset()) == bare
+
+
 def test_other_topics_get_their_taxonomy_from_headings() -> None:
     drafted = extend(None, [("List", "Secure Aggregation (3 papers)")] * 3 + [("List", "Rare")])
     assert [c.key for c in drafted.categories] == [SURVEY, "secure_aggregation", OTHER]
@@ -139,7 +183,7 @@ def test_independent_sources_are_estimated_rightly_most_times() -> None:
 
 def test_coverage_spans_the_estimators_and_counts_the_doubtful() -> None:
     histories = simulated(400, {"a": 0.6, "b": 0.5, "c": 0.4}, 1)
-    plain, doubtful = estimate(histories), estimate(histories, [0.4] * 20)
+    plain, doubtful = estimate(histories), estimate(histories, (), [0.4] * 20)
     assert plain.low is not None
     assert plain.high is not None
     assert len(histories) <= plain.low <= 400 <= plain.high

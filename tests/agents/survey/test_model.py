@@ -106,7 +106,7 @@ def _with_order(world: World) -> World:
     return World({**world.works, hostile.uid: hostile}, world.repositories)
 
 
-def test_every_decision_is_the_models_where_it_is_usable(told: Told) -> None:
+async def test_every_decision_is_the_models_where_it_is_usable(told: Told) -> None:
     deciders = Counter((t.decision.split()[0], t.decider) for t in told.journal.transcripts)
     assert told.survey.model_used == "scripted"
     assert deciders["plan", Decider.MODEL] == 2
@@ -120,7 +120,7 @@ def test_every_decision_is_the_models_where_it_is_usable(told: Told) -> None:
     assert any(r.query == "task vector arithmetic" for r in told.survey.ledger)
 
 
-def test_the_models_words_are_in_the_reports_language_and_cite_kept_works(told: Told) -> None:
+async def test_the_models_words_are_in_the_reports_language_and_cite_kept_works(told: Told) -> None:
     assert all(w.pros == ("便于使用",) for w in told.survey.works)
     assert told.survey.prose[0].startswith("这类方法很有用")
     assert citation_problems(told.survey.prose, {w.key for w in told.survey.works}) == []
@@ -128,7 +128,7 @@ def test_the_models_words_are_in_the_reports_language_and_cite_kept_works(told: 
     assert all("Simplified Chinese" in r.messages[0]["content"] for r in written)
 
 
-def test_orders_in_a_papers_title_are_data(told: Told) -> None:
+async def test_orders_in_a_papers_title_are_data(told: Told) -> None:
     carrying = [r for r in told.model.asked if ORDER in r.transcript]
     assert carrying
     for request in carrying:

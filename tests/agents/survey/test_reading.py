@@ -2,12 +2,15 @@
 
 import pytest
 
+from agents.survey.dedupe import make_work
 from agents.survey.lists import is_topical, read_list
 from agents.survey.queries import grown
 from agents.survey.sources.ports import ListCandidate
-from agents.survey.text import arxiv_id, doi, github_repositories, normalize_title, stems
+from agents.survey.taxonomy import says_what
+from agents.survey.text import arxiv_id, doi, github_repositories, normalize_title, query_text, stems
 from agents.survey.topic import topic_of
 from core.types.sow import StatementOfWork
+from core.types.work import WorkIds
 
 README = """
 # Awesome Model Merging
@@ -113,6 +116,33 @@ def test_inclusion_terms_come_first_and_exclusions_rule_out() -> None:
     assert topic.labels[0] == "task vectors"
     assert topic.excluded_by(stems("Merging for image generation")) is not None
     assert topic.excluded_by(stems("Merging of image classifiers")) is None
+
+
+def test_writing_without_blanks_is_read_as_phrases() -> None:
+    topic = topic_of(sow("模型合并", include=("模型合并",)))
+    assert topic.directness(stems("大语言模型合并方法综述")) == 1
+    assert topic.directness(stems("联邦学习")) == 0
+    assert query_text("模型合并: LLM!") == "模型合并 llm"
+
+
+@pytest.mark.parametrize(
+    ("heading", "tells"),
+    [
+        ("Secure Aggregation (3 papers)", True),
+        ("ICLR 2023", False),
+        ("Federated Learning Papers in Conferences", False),
+        ("Poster", False),
+        ("Decentralized Training", True),
+        ("March 2024", False),
+    ],
+)
+def test_headings_that_only_say_where_and_when_are_no_categories(heading: str, tells: bool) -> None:
+    assert says_what(heading, stems("federated learning")) is tells
+
+
+def test_what_is_not_printable_never_gets_in() -> None:
+    assert make_work("A\x00 title\u202e \ud800here", WorkIds(), year=99999).model_dump_json()
+    assert make_work("x", WorkIds(), year=10**30).year is None
 
 
 def test_queries_grow_from_titles_of_the_topic_only() -> None:

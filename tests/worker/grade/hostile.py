@@ -247,4 +247,7 @@ VERDICTS = {
     "endless_print": "timeout", "sleeps": "timeout", "ignores_signals": "timeout", "unparsable": "unparsable",
     "null_byte": "unparsable", "too_nested_source": "unparsable", "end_of_turn": "unparsable", "no_function": "error",
     "writes_root": "forbidden", "writes_interpreter": "forbidden", "recursion": "error", "catches_everything": "timeout",
+    "small_threads": "forbidden", "tiny_files": "forbidden", "links_without_end": "forbidden", "int80": "error",
+    "x32": "error", "stops_itself": "forbidden", "profiler_timer_caught": "timeout",
+    "surrogate_source": "unparsable",
 }  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 
 from core.types.evaluation import Verdict
 from tests.worker.grade.hostile import HOSTILE, VERDICTS
+from tests.worker.grade.weird import FRESH, WEIRD
 from worker.grade.limits import Limits, Options
 from worker.grade.pool import GradePool, Sample
 from worker.grade.problems import CodeProblem
@@ -31,19 +32,29 @@ def pool(request: pytest.FixtureRequest) -> Iterator[GradePool]:
         yield opened
 
 
-@pytest.mark.parametrize("name", sorted(HOSTILE))
+ALL = HOSTILE | FRESH
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
 def test_a_hostile_sample_neither_passes_nor_harms(pool: GradePool, name: str) -> None:
-    samples = [Sample(0, "Own/1", HOSTILE[name]), Sample(1, "Own/1", f"{RIGHT}# beside {name}\n")]
+    samples = [Sample(0, "Own/1", ALL[name]), Sample(1, "Own/1", f"{RIGHT}# beside {name}\n")]
     verdicts = {graded.index: graded for graded in pool.grade(samples)}
     assert verdicts[0].verdict is not Verdict.PASSED
     assert verdicts[0].verdict == VERDICTS.get(name, verdicts[0].verdict), verdicts[0]
     assert verdicts[1].verdict is Verdict.PASSED, verdicts[1]
-    assert verdicts[0].seconds < 20
+    assert verdicts[0].seconds < 60
+
+
+@pytest.mark.parametrize("name", sorted(WEIRD))
+def test_a_right_sample_passes_however_it_is_written(pool: GradePool, name: str) -> None:
+    [graded] = pool.grade([Sample(0, "Own/1", f"{WEIRD[name]}\n")])
+    assert graded.verdict is Verdict.PASSED, graded
 
 
 def test_there_are_enough_of_them() -> None:
     assert len(HOSTILE) >= 40
-    assert not set(VERDICTS) - set(HOSTILE)
+    assert not set(VERDICTS) - set(ALL)
+    assert not set(HOSTILE) & set(FRESH)
 
 
 @pytest.mark.parametrize("tier", ["bubblewrap", "subprocess"])
@@ -53,6 +64,15 @@ def test_a_file_left_by_one_sample_is_not_seen_by_the_next(tier: str) -> None:
     with GradePool([PROBLEM], "evalplus", tier, 1, Options(limits=LIMITS)) as pool:  # type: ignore[arg-type]
         graded = list(pool.grade([Sample(0, "Own/1", leave), Sample(1, "Own/1", find)]))
     assert [g.verdict for g in sorted(graded, key=lambda g: g.index)] == [Verdict.PASSED, Verdict.ERROR]
+
+
+def test_memory_that_no_limit_counts_is_seen() -> None:
+    """Shared mappings are not part of a process's data."""
+    source = "import mmap\nm = mmap.mmap(-1, 1 << 28, flags=0x8021)\nwhile True:\n    pass\n"
+    limits = Limits(per_input_s=10.0, memory_bytes=160 << 20)
+    with GradePool([PROBLEM], "evalplus", workers=1, options=Options(limits=limits)) as pool:
+        [graded] = pool.grade([Sample(0, "Own/1", source)])
+    assert (graded.verdict, graded.detail) == (Verdict.MEMORY, "resident memory at base input 0")
 
 
 def test_nothing_outlives_the_pool(tmp_path: Path) -> None:

@@ -32,6 +32,12 @@ def test_equality_and_tolerance(output: object, expected: object, verdict: bool)
     assert right(problem(), output, expected) is verdict
 
 
+def test_unlike_shapes_are_stretched_only_so_far() -> None:
+    column, row = [[0.5]] * 20_000, [0.5] * 20_000
+    assert right(problem(), [[0.5], [0.5]], [0.5, 0.5])
+    assert not right(problem(), column, row)
+
+
 def test_a_tolerance_holds_from_the_first_float_of_a_list_of_inputs() -> None:
     assert oracle.tolerances(problem(), [1, 0.5, 1, []]) == [0, 1e-6, 1e-6, 1e-6]
     assert oracle.tolerances(problem(atol=1e-4), [1, 0.5]) == [1e-4, 1e-4]

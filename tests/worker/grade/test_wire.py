@@ -2,10 +2,11 @@
 
 import marshal
 import pickle
-from collections import Counter, OrderedDict, defaultdict, namedtuple
+from collections import Counter, OrderedDict, UserDict, UserList, UserString, defaultdict, namedtuple
 from decimal import Decimal
 from enum import IntEnum
 from fractions import Fraction
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -75,7 +76,8 @@ def test_numpy_values_stay_numpy_values(value: object) -> None:
 @pytest.mark.parametrize(
     "value",
     [OrderedDict(a=1), Counter("aab"), defaultdict(int, a=1), Pair(1, [2]), Color.RED, np.str_("x"),
-     Decimal("0.10"), Fraction(2, 3)],
+     Decimal("0.10"), Fraction(2, 3), bytearray(b"x"), {1: [2]}.keys(), MappingProxyType({"a": 1}), UserList([1]),
+     UserDict(a=1), UserString("a")],
     ids=repr,
 )  # fmt: skip
 def test_honest_subclasses_equal_what_they_equalled_but_are_no_plain_type(value: object) -> None:
@@ -95,7 +97,7 @@ def test_a_lying_subclass_is_opaque() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [object(), (x for x in ()), range(3), len, ..., {1: {2}}.keys()], ids=lambda value: type(value).__name__
+    "value", [object(), (x for x in ()), range(3), len, ..., {1: {2}}.values()], ids=lambda value: type(value).__name__
 )
 def test_other_values_equal_nothing(value: object) -> None:
     back = decode(encode(value))
@@ -119,6 +121,19 @@ def test_other_values_equal_nothing(value: object) -> None:
 def test_malformed_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(WireError):
         decode(data)
+
+
+def test_crafted_values_cost_the_reader_little() -> None:
+    colliding = b"".join(marshal.dumps(k * (2**61 - 1), 2) + b"N" for k in range(MAX_HASHED + 1))
+    with pytest.raises(WireError, match="too large"):
+        decode(b"{" + colliding + b"0")
+    small = marshal.dumps([set(range(1000))] * 26, 2)
+    with pytest.raises(WireError, match="too large"):
+        decode(small)
+    assert len(decode(marshal.dumps([{i: 0} for i in range(50_000)], 2))) == 50_000
+    with pytest.raises(WireError, match="unknown tag"):
+        decode(marshal.dumps((..., "fraction", 3**100_000, 2**100_000), 2))
+    assert isinstance(decode(marshal.dumps((..., "array", "int8", (5000, 1), [0] * 5000), 2)), Opaque)
 
 
 def test_a_huge_integer_is_read_in_reasonable_time() -> None:

@@ -46,6 +46,27 @@ for dtype in (torch.float32, torch.bfloat16):
             check(fast, slow)
         fused.add_deltas(fast, base, experts, [0.0] * n, None)
         assert torch.equal(fast, base)
+
+    # Many tensors in one launch: sizes within a program, of some programs, and of exactly one.
+    sizes = [8, 2048 * 8, 37 * 640, 40_000]
+    bases = [torch.randn(size).to(dtype) for size in sizes]
+    experts = [[(b.float() + 0.1 * torch.randn(b.shape)).to(dtype) for b in bases] for _ in range(3)]
+    for deltas in (True, False):
+        outs = [torch.full_like(b, torch.nan) for b in bases]
+        weights = [[0.3, 0.0, -0.2], [0.5, 0.1, 0.2], [0.0, 0.0, 1.0], [1.2, 0.4, 0.4]]
+        mixes = [
+            fused.Mix(out, base if deltas else None, [e[i] for e in experts], weights[i]).lean()
+            for i, (out, base) in enumerate(zip(outs, bases))
+        ]
+        assert [len(m.inputs) for m in mixes] == [2, 3, 1, 3]
+        fused.mix_all(mixes)
+        for i, (out, base) in enumerate(zip(outs, bases)):
+            slow, given = torch.empty_like(base), [e[i] for e in experts]
+            if deltas:
+                elementwise.add_deltas_into(slow, base, given, weights[i])
+            else:
+                elementwise.weighted_sum_into(slow, given, weights[i])
+            check(out, slow)
 print("agree")
 """
 

@@ -6,7 +6,8 @@ import pytest
 
 from core.errors import InvalidInputError, NotFoundError
 from tests.conftest import SHARED
-from worker.benchmark import Slice, load_items
+from worker.benchmark import load_items
+from worker.items import Slice
 from worker.protocols.base import AnswerProtocol, CodeProtocol
 from worker.protocols.extraction import longest_definition
 from worker.protocols.item import Item, Question

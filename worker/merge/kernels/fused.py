@@ -1,4 +1,5 @@
-"""The element-wise rules as Triton kernels: one launch a tensor, every input read once, fp32 inside.
+"""The element-wise rules as Triton kernels: every input read once, fp32 inside; linear rules in one launch for many
+tensors, the others in one a tensor.
 
 Only for contiguous CUDA tensors where Triton is installed (it comes with torch's CUDA builds; its launcher needs a C
 compiler). `usable` says whether; the chunked torch code does the same where it is not. `TRITON_INTERPRET=1` runs the
@@ -15,9 +16,9 @@ from functools import cache
 import torch
 
 if importlib.util.find_spec("triton") is not None:
-    from worker.merge.kernels import triton_rules
+    from worker.merge.kernels import triton_linear, triton_rules
 else:  # a torch build without CUDA
-    triton_rules = None  # type: ignore[assignment]
+    triton_linear = triton_rules = None  # type: ignore[assignment]
 
 Tensor = torch.Tensor
 MAX_EXPERTS = 8
@@ -34,6 +35,26 @@ class Election:
     mean: bool = True
 
 
+@dataclass(frozen=True)
+class Mix:
+    """A linear rule for one tensor: out = base + Σ wᵢ (xᵢ - base), or Σ wᵢ xᵢ without a base."""
+
+    out: Tensor
+    base: Tensor | None
+    inputs: Sequence[Tensor]
+    weights: Sequence[float]
+
+    def lean(self) -> "Mix":
+        """Return the same rule without inputs that add nothing."""
+        kept = [i for i, x in enumerate(self.inputs) if self.weights[i] != 0.0 and x is not self.base]
+        return Mix(self.out, self.base, [self.inputs[i] for i in kept], [self.weights[i] for i in kept])
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors of the rule."""
+        return [self.out, *([] if self.base is None else [self.base]), *self.inputs]
+
+
 @cache
 def _installed() -> bool:
     return triton_rules is not None and any(shutil.which(c) for c in (os.environ.get("CC", "cc"), "gcc", "clang"))
@@ -48,6 +69,28 @@ def usable(out: Tensor, inputs: Sequence[Tensor]) -> bool:
         and all(t.dtype in _FLOATS and t.device == out.device and t.is_contiguous() for t in tensors)
         and _installed()
     )
+
+
+def mixable(mix: Mix) -> bool:
+    """Return whether `mix_all` can take this rule: the kernels' tensors, of one dtype, long and aligned enough."""
+    tensors = mix.tensors
+    return (
+        len(mix.inputs) > 0
+        and usable(mix.out, tensors[1:])
+        and mix.out.numel() % triton_linear.ALIGNED_ELEMENTS == 0
+        and all(t.dtype == mix.out.dtype and t.data_ptr() % triton_linear.ALIGNED_BYTES == 0 for t in tensors)
+    )
+
+
+def mix_all(mixes: Sequence[Mix]) -> None:
+    """Compute mixable rules: one launch for all with as many inputs."""
+    alike: dict[tuple[object, ...], list[Mix]] = {}
+    for mix in mixes:
+        alike.setdefault((len(mix.inputs), mix.base is None, mix.out.dtype), []).append(mix)
+    for group in alike.values():
+        bases = [m.base for m in group if m.base is not None]
+        outs, inputs, weights = [m.out for m in group], [m.inputs for m in group], [m.weights for m in group]
+        triton_linear.launch(outs, bases or None, inputs, weights)
 
 
 def weighted_sum(out: Tensor, inputs: Sequence[Tensor], weights: Sequence[float]) -> None:

@@ -16,6 +16,13 @@ def linear_into(
     weighted_sum_into(out, experts, weight, sum(weight) if normalize else 1.0)
 
 
+def linear_weights(weight: Sequence[float], normalize: bool = True) -> list[float]:
+    """Return the weights that the inputs are summed with."""
+    divisor = sum(weight) if normalize else 1.0
+    return [w / divisor for w in weight]
+
+
 METHOD = MergeMethod(
-    "linear", into=linear_into, base=None, parameters=(per_expert("weight"), shared("normalize", True, bool))
-)
+    "linear", into=linear_into, mix=linear_weights, base=None,
+    parameters=(per_expert("weight"), shared("normalize", True, bool)),
+)  # fmt: skip

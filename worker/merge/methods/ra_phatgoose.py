@@ -5,6 +5,8 @@ and gates are standardized, and the softmax of their scaled dot products weighs 
 truncated SVDs of the task vectors, which is exact for LoRA experts of that rank or less.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
@@ -80,6 +82,11 @@ class Phatgoose:
         """Take the adapters off; the base stays."""
         for handle in self._handles:
             handle.remove()
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the gates and the adapters that they choose from."""
+        for name, layer in self.layers.items():
+            yield from ((f"{name}.gates", layer.gates), (f"{name}.left", layer.left), (f"{name}.right", layer.right))
 
     def train_gates(self, context: MergeContext, place: int, expert: str) -> None:
         """Train one expert's gates on its own text; everything else is frozen."""

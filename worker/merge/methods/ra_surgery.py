@@ -4,7 +4,7 @@ On top of a task-arithmetic merge, z' = z - W_up ReLU(W_down z) is trained by L1
 at the input of lm_head (V1), or after every decoder layer (V2, losses summed). The first expert listed is the target.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -51,6 +51,10 @@ class Surgery:
         """Take the corrections off."""
         for handle in self._handles:
             handle.remove()
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the corrections' parameters."""
+        return iter(self.corrections.named_parameters())
 
     def _hook(self, place: nn.Module, correction: nn.Module) -> torch.utils.hooks.RemovableHandle:
         if self._before:

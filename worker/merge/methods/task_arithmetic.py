@@ -1,6 +1,7 @@
 """Task arithmetic (arXiv 2212.04089): θ0 + λ Σ wᵢ τᵢ; MergeBench's setting is w = 0.4."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -17,17 +18,21 @@ def task_arithmetic_into(
     add_deltas_into(out, base, experts, [w * factor for w in weight])
 
 
-def _into(out: Tensor, base: Tensor, experts: Sequence[Tensor], weight: Sequence[float], **options: float) -> None:
-    """Divide by Σ wᵢ when normalized, and multiply by λ."""
-    total, factor = sum(weight), options["scale"]
-    if options["normalize"] and abs(total) >= 1e-8:
-        factor /= total
-    task_arithmetic_into(out, base, experts, weight, factor)
+def scaled_weights(weight: Sequence[float], scale: float = 1.0, normalize: bool = False) -> list[float]:
+    """Return the deltas' weights: divided by Σ wᵢ when normalized, multiplied by λ."""
+    total = sum(weight)
+    factor = scale / total if normalize and abs(total) >= 1e-8 else scale
+    return [w * factor for w in weight]
+
+
+def _into(out: Tensor, base: Tensor, experts: Sequence[Tensor], **parameters: Any) -> None:
+    task_arithmetic_into(out, base, experts, scaled_weights(**parameters))
 
 
 METHOD = MergeMethod(
     "task_arithmetic",
     into=_into,
+    mix=scaled_weights,
     parameters=(
         per_expert("weight"), shared("lambda", 1.0), shared("normalize", False, bool),
         ignored("density", 1.0), ignored("rescale"), ignored("int8_mask"),

@@ -1,5 +1,7 @@
 """The fetcher's fences: hosts, redirects, secrets, size, waiting."""
 
+import contextlib
+import gzip
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +16,19 @@ from agents.survey.sources.settings import SourceSettings
 from core.errors import InvalidInputError, SourceError
 
 AUTH = {"Authorization": "Bearer secret"}
+
+
+ANSWERS: dict[str, tuple[int, bytes, dict[str, str]]] = {
+    "/file": (302, b"", {"Location": "file:///etc/passwd"}),
+    "/loop": (301, b"", {"Location": "/loop"}),
+    "/nowhere": (302, b"", {"Location": "http://["}),
+    "/big": (200, b"[" + b"1," * 5000 + b"1]", {}),
+    "/deep": (200, b"[" * 4000, {}),
+    "/bomb": (200, gzip.compress(b" " * 10**6), {"Content-Encoding": "gzip"}),
+    "/later": (429, b"{}", {"Retry-After": "1"}),
+    "/never": (429, b"{}", {"Retry-After": "86400"}),
+    "/teapot": (418, b"{}", {}),
+}
 
 
 class Site(ThreadingHTTPServer):
@@ -40,20 +55,21 @@ class Handler(BaseHTTPRequestHandler):
         self.server.times.append(time.monotonic())
         if path == "/away":
             self._answer(302, b"", Location=f"{self.server.elsewhere}/landing")
-        elif path == "/file":
-            self._answer(302, b"", Location="file:///etc/passwd")
-        elif path == "/loop":
-            self._answer(301, b"", Location="/loop")
-        elif path == "/big":
-            self._answer(200, b"[" + b"1," * 5000 + b"1]")
-        elif path == "/later" and len(self.server.seen) == 1:
-            self._answer(429, b"{}", **{"Retry-After": "1"})
-        elif path == "/never":
-            self._answer(429, b"{}", **{"Retry-After": "86400"})
-        elif path == "/teapot":
-            self._answer(418, b"{}")
+        elif path == "/drip":
+            self._drip()
+        elif path == "/later" and len(self.server.seen) > 1:
+            self._answer(200, b"{}")
         else:
-            self._answer(200, b'{"ok": true}')
+            status, body, headers = ANSWERS.get(path, (200, b'{"ok": true}', {}))
+            self._answer(status, body, **headers)
+
+    def _drip(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                self.wfile.write(b" ")
+                time.sleep(0.05)
 
     def _answer(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)
@@ -84,7 +100,7 @@ def site(other: Site) -> Iterator[Site]:
 
 
 def fetcher(site: Site, tmp_path: Path, **changes: object) -> Fetcher:
-    polite = {"seconds_between": {}, "back_off_s": 0.01, "max_response_bytes": 4096}
+    polite = {"seconds_between": {}, "back_off_s": 0.01, "max_response_bytes": 4096, "answer_s": 0.4, "attempts": 2}
     settings = SourceSettings(github_url=site.url, **{**polite, **changes})
     return Fetcher(settings, DirectoryCache(tmp_path / "cache"), RequestBudget(50))
 
@@ -106,7 +122,16 @@ async def test_secrets_are_not_sent_to_another_host(site: Site, other: Site, tmp
 
 
 @pytest.mark.parametrize(
-    ("path", "problem"), [("/file", "not on the list"), ("/loop", "redirects"), ("/big", "larger")]
+    ("path", "problem"),
+    [
+        ("/file", "not on the list"),
+        ("/loop", "redirects"),
+        ("/big", "larger"),
+        ("/bomb", "larger"),
+        ("/nowhere", "no address"),
+        ("/deep", "not JSON"),
+        ("/drip", "TimeoutError"),
+    ],
 )
 async def test_what_is_refused(site: Site, tmp_path: Path, path: str, problem: str) -> None:
     async with fetcher(site, tmp_path) as asking:

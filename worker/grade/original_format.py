@@ -19,7 +19,7 @@ _MAKERS: dict[str, Callable[..., Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class TestInputs:
+class OriginalTest:
     """The argument tuples of a test, the absolute tolerance it compares with, and the name that it calls."""
 
     inputs: tuple[tuple[Any, ...], ...]
@@ -27,7 +27,7 @@ class TestInputs:
     called: str
 
 
-def read_test_inputs(test: str, task_id: str) -> TestInputs | None:
+def read_original_format(test: str, task_id: str) -> OriginalTest | None:
     """Return what a test holds, or None where it is of another form.
 
     Raises:
@@ -45,7 +45,7 @@ def read_test_inputs(test: str, task_id: str) -> TestInputs | None:
         inputs = tuple(tuple(call) for call in _value(listed[0]))
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise InvalidInputError(f"The inputs in the test of {task_id} are not plain values.") from error
-    return TestInputs(inputs, _tolerance(loops[-1]), _called(loops[-1]))
+    return OriginalTest(inputs, _tolerance(loops[-1]), _called(loops[-1]))
 
 
 def _is_inputs(node: ast.Assign) -> bool:
