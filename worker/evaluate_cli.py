@@ -137,12 +137,12 @@ def command(  # noqa: PLR0913, PLR0917
 ) -> None:
     """Score a model, or completions made elsewhere, on a benchmark."""
     settings = _settings()
-    if (model is None) == (generations is None):
-        raise InvalidInputError("Give either --model or --generations.")
+    _either(model, generations)
     found = _find(settings, Wanted(benchmark, protocol, Slice(split, limit), data or settings.data_dir))
     chosen = find_protocol(found.protocol)
+    lengths = {"max_length": max_length, "max_new_tokens": max_new_tokens}
     draws = {"n_samples": n_samples, "temperature": temperature, "top_p": top_p, "seed": seed}
-    sampling = _sampling(chosen, {**draws, "max_length": max_length, "max_new_tokens": max_new_tokens})
+    sampling = _sampling(chosen, draws | lengths)
     asked = Asked(_short(benchmark), found.items, chosen, sampling, output, _ks(pass_at), found.source)
     chosen.check(asked.items[0])
     if generations is None:
@@ -156,6 +156,11 @@ def command(  # noqa: PLR0913, PLR0917
     if turns:
         _console.print(f"{turns} samples hold a literal {END_OF_TURN}, which makes them syntax errors.")
     _print(scores, len(found.items), as_json=as_json)
+
+
+def _either(model: str | None, generations: Path | None) -> None:
+    if (model is None) == (generations is None):
+        raise InvalidInputError("Give either --model or --generations.")
 
 
 def _find(settings: Settings, wanted: Wanted) -> Found:
