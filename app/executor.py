@@ -61,7 +61,8 @@ class Executor:
         run = await self.runs.take_up(run_id)
         if run is None or await self._worn_out(run_id):
             return
-        tasks = {asyncio.create_task(self._drive(run)), asyncio.create_task(self._until_cancelled(run_id))}
+        watch = self._until_lost(run_id, await self.runs.attempts(run_id))
+        tasks = {asyncio.create_task(self._drive(run)), asyncio.create_task(watch)}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
@@ -152,8 +153,12 @@ class Executor:
             database_url=self.db.url,
         )
 
-    async def _until_cancelled(self, run_id: str) -> None:
+    async def _until_lost(self, run_id: str, attempt: int) -> None:
+        """Wait until the run is cancelled, or taken up anew because this process was silent and counted as dead."""
         while (await self.runs.get(run_id)).status is not RunStatus.CANCELLED:
+            if await self.runs.attempts(run_id) > attempt:
+                log.warning("%s was taken up by another executor; this one lets go of it", run_id)
+                return
             await asyncio.sleep(CANCEL_POLL_S)
 
     async def abandon(self, run_id: str) -> bool:

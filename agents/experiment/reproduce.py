@@ -18,7 +18,17 @@ from agents.experiment.submission import Submission, SubmissionRefusedError, acc
 from agents.gateway import Gateway, Grant
 from agents.sandbox.openhands import AGENT_PORT, Conversed, Ended, Job, sandbox_token
 from agents.sandbox.openhands_events import write_whole
-from agents.sandbox.port import WORKSPACE, Limits, Mount, Sandbox, SandboxLostError, SandboxSpec, Tier, upload
+from agents.sandbox.port import (
+    WORKSPACE,
+    Limits,
+    Mount,
+    Sandbox,
+    SandboxHeldError,
+    SandboxLostError,
+    SandboxSpec,
+    Tier,
+    upload,
+)
 from core.errors import InvalidInputError
 from core.ports import Journal
 from core.types.base import Value
@@ -28,6 +38,7 @@ from core.types.transcript import Usage
 from core.types.work import Work
 
 STOP_POLL_S = 0.5
+HELD_TRIES = 60
 
 
 class Reproduced(Value):
@@ -103,7 +114,7 @@ async def reproduce(task: Reproduction, around: Surroundings, keep: Keep | None 
     `keep` is given the row while the workspace is still there: a kill in between repeats nothing. Left by an exception
     (a cancelled run, a shutdown) the workspace stays, to be gone on with.
     """
-    sandbox = await around.tier.start(_spec(task, around))
+    sandbox = await _started(task, around)
     kept = sandbox.private / "account.json"
     before = Account.model_validate_json(kept.read_text()) if kept.exists() else Account()
     started = time.monotonic() - before.seconds
@@ -130,6 +141,16 @@ async def reproduce(task: Reproduction, around: Surroundings, keep: Keep | None 
         work=task.work.key, cost_usd=row.usage.cost_usd, seconds=row.seconds,
     )  # fmt: skip
     return row
+
+
+async def _started(task: Reproduction, around: Surroundings) -> Sandbox:
+    """Start the sandbox; an executor that has lost the run to us is given time to let go of it."""
+    for _ in range(HELD_TRIES):
+        try:
+            return await around.tier.start(_spec(task, around))
+        except SandboxHeldError:
+            await asyncio.sleep(1.0)
+    return await around.tier.start(_spec(task, around))
 
 
 def _grant(task: Reproduction, around: Surroundings, sandbox: Sandbox, before: Account) -> Grant:

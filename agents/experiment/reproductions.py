@@ -84,7 +84,11 @@ async def _settled(context: RunContext, candidate: Candidate) -> ReproductionRow
     )  # fmt: skip
     try:
         sandboxes = _sandboxes(context)
-        async with sandboxes.slots:
+        async with sandboxes.slots, sandboxes.lock(row.sandbox):
+            # Whoever drove this run before may have finished it meanwhile.
+            known = await _known(context, candidate.id)
+            if known is not None and known.settled:
+                return known
             await check_budget(context)
             return await _reproduced(context, work, row, sandboxes)
     except BudgetExceededError as error:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psutil
 
@@ -26,6 +26,11 @@ class Sandboxes:
     address: str
     driver: Driver
     slots: asyncio.Semaphore
+    locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    def lock(self, sandbox_id: str) -> asyncio.Lock:
+        """Return what keeps this process from working twice in one sandbox."""
+        return self.locks.setdefault(sandbox_id, asyncio.Lock())
 
     async def surroundings(self, journal: Journal, budget: LlmBudget) -> Surroundings:
         """Return what a run's reproductions have around them; raise SandboxUnavailableError with the reasons."""

@@ -25,6 +25,7 @@ from agents.sandbox.port import (
     Ending,
     Exit,
     Output,
+    SandboxHeldError,
     SandboxSpec,
     SandboxUnavailableError,
 )
@@ -71,7 +72,7 @@ class BubblewrapTier:
             raise SandboxUnavailableError(reason, fix="Allow unprivileged user namespaces, or use the docker tier.")
         held = self._leases.holder(spec.id)
         if held is not None and held.owner.alive and held.owner != Owner.me():
-            raise SandboxUnavailableError(f"The sandbox {spec.id} belongs to process {held.owner.pid}.")
+            raise SandboxHeldError(f"The sandbox {spec.id} belongs to process {held.owner.pid}.")
         lease = Lease(id=spec.id, owner=Owner.me(), tier=TIER, persistent=spec.persistent)
         folder = self._leases.take(lease)
         relay = Relay(folder / "host", folder / "agent", spec.gateway)

@@ -28,6 +28,7 @@ from agents.sandbox.port import (
     Ending,
     Exit,
     Output,
+    SandboxHeldError,
     SandboxSpec,
     SandboxUnavailableError,
     make_folder,
@@ -67,7 +68,7 @@ class DockerTier:
             raise SandboxUnavailableError(reason, fix="Start Docker and run `make sandbox-image`, or use bubblewrap.")
         held = self._leases.holder(spec.id)
         if held is not None and held.owner.alive and held.owner != Owner.me():
-            raise SandboxUnavailableError(f"The sandbox {spec.id} belongs to process {held.owner.pid}.")
+            raise SandboxHeldError(f"The sandbox {spec.id} belongs to process {held.owner.pid}.")
         folder = self._leases.take(Lease(id=spec.id, owner=Owner.me(), tier=TIER, persistent=spec.persistent))
         _give(folder)
         for mount in spec.mounts:

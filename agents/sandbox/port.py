@@ -30,6 +30,10 @@ class SandboxUnavailableError(OperatorError):
     code = "sandbox_unavailable"
 
 
+class SandboxHeldError(SandboxUnavailableError):
+    """Another living process holds the sandbox."""
+
+
 class SandboxLostError(RunError):
     """The sandbox ended while it was needed."""
 

@@ -153,13 +153,14 @@ async def test_works_are_reproduced_from_their_repositories_and_ranked(
     await needs_sandbox(tmp_path)
     stores = Stores(db, queue)
     with FakeOpenAI(script, api_key=KEY) as model, GitHubArchives(REPOSITORIES, tmp_path / "git") as github:
-        processes.start("worker.main")
+        processes.start("worker.main", RESEARCH_AGENT_STALLED_AFTER_S="30")
 
         def start_executor() -> "subprocess.Popen[bytes]":
             return processes.start(
                 "app.cli", "executor", DEEPSEEK_API_KEY=KEY, DEEPSEEK_BASE_URL=model.base_url,
                 RESEARCH_AGENT_GITHUB_URL=github.url, RESEARCH_AGENT_SANDBOX_TIER="bubblewrap",
                 RESEARCH_AGENT_SANDBOX_SLOTS="3",
+                RESEARCH_AGENT_STALLED_AFTER_S="10",
             )  # fmt: skip
 
         executor = start_executor()
