@@ -84,7 +84,7 @@ def print_run(console: Console, run: dict[str, Any]) -> None:
     """Print one run."""
     console.print(styled(run["id"], "bold"), status_text(run["status"]), styled(run["sow"]["title"]))
     for stage, progress in run["progress"].items():
-        console.print(styled(f"  {stage:<12}{progress['done']}/{progress['total']}  {progress['note']}"))
+        console.print(styled(f"  {stage:<12}{progress['done']}/{progress['total'] or '?'}  {progress['note']}"))
     spent = run["spent"]
     console.print(
         styled(

@@ -25,7 +25,8 @@ def can_embed() -> bool:
 class EmbedderProcess:
     """The port of texts, as an async context manager that ends its process."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: Sequence[str] = (sys.executable, "-m", "worker.embed")) -> None:
+        self._program = program
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -43,7 +44,7 @@ class EmbedderProcess:
         """Return one unit vector a text; raise OperatorError when the process ended."""
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "worker.embed", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                *self._program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL, limit=_LINE_LIMIT,
             )  # fmt: skip
         process = self._process

@@ -176,9 +176,13 @@ def blend(*weights: float) -> dict[str, Any]:
 
 
 def restored(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
-    """Tell whether outputs change with the weights and come back exactly with zero coefficients (greedy)."""
+    """Tell whether outputs change with the weights and come back exactly with zero coefficients.
+
+    Sampled, by seeds of their own: greedily a random model with tied embeddings repeats its last token, whatever its
+    other weights are.
+    """
     protocol = Bigcode()
-    draw = Draw(0.0, 1.0, None, 24)
+    draw = Draw(2.0, 1.0, None, 24)
     requests = [
         GenerationRequest(item.item_id, 0, protocol.prompt_ids(item, subject.engine.tokenizer), draw, StopRule())
         for item in options.items

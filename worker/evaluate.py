@@ -5,6 +5,7 @@ caller is. Knows nothing of recipes, jobs or files.
 """
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,9 @@ from worker.grade.problems import CodeProblem
 from worker.grade.reference import Mode
 from worker.protocols.base import AnswerProtocol, CodeProtocol, EvaluationProtocol
 from worker.protocols.item import Item
+
+# A decoding step lets go of the interpreter many times, and waits so long for each grading thread that computes.
+_SWITCH_S = 0.0005
 
 
 class Grader(Protocol):
@@ -109,12 +113,15 @@ class _Stream:
         self.seconds = 0.0
 
     def __enter__(self) -> "_Stream":
+        self._interval = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_S)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self._thread.join()
+        sys.setswitchinterval(self._interval)
 
     def _work(self) -> None:
         started = time.perf_counter()

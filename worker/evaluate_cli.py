@@ -153,9 +153,8 @@ def command(  # noqa: PLR0913, PLR0917
         scores, turns = grade_file(asked, generations, settings, _bar)
     else:
         scores, turns = _evaluate_model(asked, str(model), settings, EngineOptions(_device(settings), dtype, rows))
-    if turns:
-        _console.print(f"{turns} samples hold a literal {END_OF_TURN}, which makes them syntax errors.")
-    _print(scores, len(found.items), as_json=as_json)
+    _warn(turns, scores[0].items, len(found.items))
+    _print(scores, as_json=as_json)
 
 
 def _either(model: str | None, generations: Path | None) -> None:
@@ -198,11 +197,14 @@ def _say(found: Found, benchmark: str) -> None:
         )
 
 
-def _print(found: Sequence[Score], items: int, *, as_json: bool) -> None:
-    if found[0].items < items:
-        _console.print(
-            f"Only {found[0].items} of the {items} items have samples; the scores are of these.", style="yellow"
-        )
+def _warn(turns: int, scored: int, items: int) -> None:
+    if turns:
+        _console.print(f"{turns} samples hold a literal {END_OF_TURN}, which makes them syntax errors.")
+    if scored < items:
+        _console.print(f"Only {scored} of the {items} items have samples; the scores are of these.", style="yellow")
+
+
+def _print(found: Sequence[Score], *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps([one.model_dump() for one in found]) + "\n")
         return

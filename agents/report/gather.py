@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from agents.context import RunContext
 from agents.experiment.outcomes import reproduction_rows
 from agents.report.content import ReportInput
+from agents.report.search_sections import cited_of, shown_trials
 from core.errors import NotFoundError
 from core.recipes import published
 from core.types.candidate import Applicabilities, Candidate, Leaderboard
@@ -26,11 +27,12 @@ async def gather(context: RunContext) -> ReportInput:
     confirmation = await _document(context, "confirmation", Confirmation)
     candidates = tuple(await context.records.candidates(context.run_id))
     run = await context.runs.get(context.run_id)
+    search = await _document(context, "optimization", OptimizationResult)
     report = ReportInput(
         run_id=context.run_id, sow=context.sow, survey=await _document(context, "survey", Survey),
         applicabilities=applicability.rows if applicability else (), candidates=candidates, leaderboards=boards,
-        evaluations=tuple(await _evaluations(context, boards)),
-        optimization=await _document(context, "optimization", OptimizationResult), confirmation=confirmation,
+        evaluations=tuple(await _evaluations(context, boards, search)),
+        optimization=search, confirmation=confirmation,
         reproductions=tuple(await reproduction_rows(context)), spent=run.spent, llm_model=context.brain.model,
         publication=await _document(context, "publication", Publication),
     )  # fmt: skip
@@ -54,9 +56,12 @@ async def _document[D: BaseModel](context: RunContext, name: str, kind: type[D])
         return None
 
 
-async def _evaluations(context: RunContext, boards: Mapping[str, Leaderboard]) -> Sequence[Evaluation]:
-    """Return the evaluations that the leaderboards rest on."""
+async def _evaluations(
+    context: RunContext, boards: Mapping[str, Leaderboard], search: OptimizationResult | None
+) -> Sequence[Evaluation]:
+    """Return the evaluations that the leaderboards rest on, and those that the listed trials cite."""
     ids = [i for board in boards.values() for row in board.rows for i in row.evaluation_ids]
+    ids += [i for trial in shown_trials(search) for i in cited_of(trial)] if search else []
     return await context.jobs.evaluations(list(dict.fromkeys(ids)))
 
 

@@ -149,6 +149,7 @@ def _upload(folder: Path, hub: Hub) -> str:
             repo_id=hub.repository, folder_path=folder, commit_message="Add the merged model",
             allow_patterns=["*.safetensors", "*.json", "*.md", "*.yaml", "*.yml", "*.model", "*.txt", "*.jinja"],
         )  # fmt: skip
-    except (HfHubHTTPError, HfUriError, httpx.HTTPError, OSError) as error:
+    except (HfHubHTTPError, HfUriError, httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
+        # The client wraps a failed upload of weights in a plain RuntimeError, and answers it can't read in ValueError.
         raise SourceError(f"The hub refused the upload to {hub.repository}: {type(error).__name__}.") from error
     return f"{hub.endpoint.rstrip('/')}/{hub.repository}"

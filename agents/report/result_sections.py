@@ -42,7 +42,7 @@ def verdict_callout(report: ReportInput, say: Say) -> Callout:
         )
         for c in own
     ]  # fmt: skip
-    tail = f" {'; '.join(gaps)}." if gaps else ""
+    tail = say("gaps", gaps=say("gap_separator").join(gaps)) if gaps else ""
     refs = tuple(r for c in own for i in (c.candidate_id, c.reference_id) for r in report.refs(i, "confirm"))
     return Callout(
         status=STATUS[confirmation.verdict], title=say(confirmation.verdict), text=text + tail,
@@ -77,7 +77,7 @@ def _facts(report: ReportInput, say: Say) -> Facts:
         facts.append(Fact(label=say("trials"), value=str(len(report.optimization.trials)), note=note))
     spent = report.spent
     note = say("time_note", wall=duration(spent.wall_clock_s))
-    facts.append(Fact(label=say("time"), value=duration(report.worker_s), note=note))
+    facts.append(Fact(label=say("time"), value=duration(spent.gpu_s or report.worker_s), note=note))
     if report.llm_model is None:
         facts.append(Fact(label=say("llm"), value=say("no_llm"), note=say("no_llm_note")))
     else:

@@ -12,7 +12,7 @@ from core.types.candidate import Applicability, Fidelity
 from core.types.evaluation import Score
 from core.types.optimization import OptimizationResult, TrialRecord
 
-BEST_TRIALS = 8
+BEST_TRIALS, CITED = 8, 3
 
 
 def search_section(report: ReportInput, say: Say) -> Section | None:
@@ -81,18 +81,27 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6f}"
 
 
-def _trials_table(found: OptimizationResult, say: Say) -> Table:
+def shown_trials(found: OptimizationResult) -> list[TrialRecord]:
+    """Return the trials that a report lists, best first."""
     complete = [t for t in found.trials if t.state == "complete"]
-    best = sorted(complete, key=lambda t: (-(t.value or 0.0), t.number))[:BEST_TRIALS]
+    return sorted(complete, key=lambda t: (-(t.value or 0.0), t.number))[:BEST_TRIALS]
+
+
+def cited_of(trial: TrialRecord) -> tuple[str, ...]:
+    """Return the evaluations that stand for a trial's number: those of its first block of items."""
+    return trial.evaluation_ids[:CITED]
+
+
+def _trials_table(found: OptimizationResult, say: Say) -> Table:
     rows = [
         (
             Cell(text=str(t.number), kind="number"),
             Cell(text=t.source.replace("warm start", say("warm_start"))),
             Cell(text=t.method, kind="code"),
             Cell(text=_parameters(t)),
-            Cell(text=_read(found, t.value), kind="number", refs=tuple(short_id(e) for e in t.evaluation_ids[:2])),
+            Cell(text=_read(found, t.value), kind="number", refs=tuple(short_id(e) for e in cited_of(t))),
         )
-        for t in best
+        for t in shown_trials(found)
     ]
     columns = ("trial_column", "source", "method_column", "parameters", "score")
     return Table(columns=tuple(say(c) for c in columns), rows=tuple(rows), caption=say("trials_caption"), wide=True)

@@ -176,6 +176,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "parameters": ("Parameters", "参数"),
     "start": ("start", "起点"),
     "best_so_far": ("best so far", "目前最好"),
+    "gaps": (" {gaps}.", "{gaps}。"),
+    "gap_separator": ("; ", "；"),
     "warm_start": ("warm start", "初始点"),
     "command_search_text": (
         "{count} trials by {strategy}, {failed} failed. The best {metric} in the search went from {start} to {best}; "

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import io
 import json
 import os
 import signal
@@ -32,6 +33,10 @@ def write_sow(folder: Path, sources: Sequence[str] = SOURCES, extra: str = "") -
     (folder / "sow.yaml").write_text(text, encoding="utf-8")
 
 
+def read_csv(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+
 async def started(url: str, folder: Path, *options: str) -> asyncio.subprocess.Process:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RESEARCH_AGENT_", "DATABASE_URL", "DEEPSEEK"))}
     addresses = {f"RESEARCH_AGENT_{s.upper()}_URL": f"{url}/{s}" for s in SOURCES}
@@ -58,9 +63,9 @@ async def test_it_writes_every_export_and_says_what_it_found(world: World, tmp_p
     assert set(told["requests"]) == set(SOURCES)
     assert {str(p.relative_to(tmp_path)) for p in folder.iterdir()} == set(told["files"])
     found = Survey.model_validate_json((folder / "survey.json").read_text(encoding="utf-8"))
-    rows = list(csv.DictReader((folder / "survey.csv").open(encoding="utf-8")))
+    rows = read_csv(folder / "survey.csv")
     assert [r["key"] for r in rows if r["screening"] == "kept"] == [w.key for w in found.works]
-    assert len(list(csv.DictReader((folder / "ledger.csv").open(encoding="utf-8")))) == len(found.ledger)
+    assert len(read_csv(folder / "ledger.csv")) == len(found.ledger)
     assert (folder / "survey.md").read_text(encoding="utf-8").startswith("# 文献调研: ")
     assert "Surveying" in err
     assert "works found" in err
@@ -99,9 +104,19 @@ async def test_what_is_wrong_is_said_with_an_exit_code(tmp_path: Path) -> None:
     assert json.loads(out)["works"] == 0
 
 
-async def test_the_embedder_embeds_and_ends() -> None:
-    async with EmbedderProcess() as embedder:
-        same, like, other = await embedder.embed(["merging models", "models that are merged", "cooking rice"])
-    assert sum(a * b for a, b in zip(same, like, strict=True)) > sum(a * b for a, b in zip(same, other, strict=True))
-    with pytest.raises(OperatorError, match="ended"):
-        await embedder.embed(["after the end"])
+LENGTHS = """
+import json, sys
+for line in sys.stdin:
+    texts = json.loads(line)
+    if not texts:
+        sys.exit(1)
+    print(json.dumps([[len(t)] for t in texts]), flush=True)
+"""
+
+
+async def test_the_embedder_answers_in_order_and_says_when_its_process_ended() -> None:
+    async with EmbedderProcess((sys.executable, "-c", LENGTHS)) as embedder:
+        assert await embedder.embed(["a", "bb"]) == [[1], [2]]
+        assert await embedder.embed(["\n\n\n"]) == [[3]]
+        with pytest.raises(OperatorError, match="ended"):
+            await embedder.embed([])

@@ -7,7 +7,7 @@ from core.calibration import calibration_for
 from core.errors import InvalidInputError
 from core.merging_table import DECLARATIONS
 from core.sow_reader import validate_sow
-from core.task_kinds import task_kind
+from core.task_kinds import CONFIRMING_RUNS, task_kind
 from core.types.forecast import ASSUMED_ITEMS
 
 MERGE = {
@@ -89,7 +89,12 @@ def test_a_command_counts_its_candidates() -> None:
     assert kind.forecast(sow).jobs == 0
     assert kind.warnings(sow)
     given = sow.evolve(evaluation={"command": ["x"], "candidates": ["a", "b"]})
-    assert kind.forecast(given).jobs == 2
+    assert kind.forecast(given).jobs == 2 + 2 * CONFIRMING_RUNS
+    searched = given.evolve(optimization={"trials": 7, "parameters": {"rate": [0, 1]}, "finalists": 1})
+    assert kind.forecast(searched).jobs == 2 + 7 + 2 * CONFIRMING_RUNS
+    merge = validate_sow(MERGE)
+    odd = merge.evolve(optimization=merge.optimization.evolve(parameters={"rate": (0, 1)}))
+    assert [p["path"] for p in task_kind("merge").problems(odd)] == ["optimization.parameters"]
     assert kind.warnings(given) == ()
 
 

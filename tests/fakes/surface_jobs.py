@@ -67,6 +67,10 @@ class SurfaceJobs:
             self._write(key, kept)
         return kept
 
+    async def evaluations(self, ids: Sequence[str]) -> Sequence[Evaluation]:
+        """Return finished evaluations by their ids."""
+        return [found for i in ids if (found := self._kept.get(i) or self._read(i)) is not None]
+
     def _read(self, key: str) -> Evaluation | None:
         path = self._file(key)
         return Evaluation.model_validate_json(path.read_text()) if path and path.exists() else None

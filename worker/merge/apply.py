@@ -122,7 +122,7 @@ def write_targets(targets: Mapping[str, Tensor], bank: ExpertBank, resolution: R
             if len(mixes) == _MIXED_AT_ONCE:
                 fused.mix_all(mixes)
                 mixes = []
-        elif plan.method.into is not None and target.is_contiguous() and target.device == bank.device:
+        elif plan.method.into is not None and target.is_contiguous() and same_place(target.device, bank.device):
             base, experts, parameters = _inputs(bank, resolution, name)
             plan.method.write(target, base, experts, **parameters)
         else:
@@ -188,6 +188,11 @@ def _seed_global(plan: MergePlan) -> None:
     """Seed torch's generator for mergekit's randomised methods, which draw from it tensor by tensor."""
     if plan.method.declaration.random:
         torch.manual_seed(int(plan.shared.get("seed", 0)))
+
+
+def same_place(first: torch.device, second: torch.device) -> bool:
+    """Return whether two devices are one: `cuda` and `cuda:0` are unequal to torch, and the same to us."""
+    return (first.type, first.index or 0) == (second.type, second.index or 0)
 
 
 def _synchronize(device: torch.device) -> None:

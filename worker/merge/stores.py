@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from worker.merge.kernels.quantization import QuantizedTensor, dequantize
+from worker.merge.kernels.quantization import QuantizedTensor, add_dequantized
 from worker.merge.validation import Source
 
 
@@ -58,7 +58,9 @@ class DeltaStore:
         base = self._base.get(name)
         if name not in self._deltas:
             return base
-        return (base.to(torch.float32) + dequantize(self._deltas[name])).to(base.dtype)
+        out = torch.empty_like(base)
+        add_dequantized(out, base, self._deltas[name])
+        return out
 
 
 def read_tensor(source: Source, name: str) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """A command task through the stages after screening: confirmed over fresh seeds by a real command in its sandbox."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,10 @@ class CommandJobs:
             self.asked.append(payload)
             self.done[payload.digest] = evaluate_command(payload)
         return self.done[payload.digest]
+
+    async def evaluations(self, ids: Sequence[str]) -> Sequence[Evaluation]:
+        """Return finished evaluations by their ids."""
+        return [self.done[i] for i in ids]
 
     async def run_all(self, payloads: list[JobPayload]) -> list[JobResult]:
         return [await self.run(p) for p in payloads]
@@ -107,7 +112,7 @@ async def test_a_command_task_is_confirmed_over_fresh_seeds(
         assert {len(r.evaluation_ids) for r in confirmed.rows} == {5}
         assert confirmation.comparisons[0].difference.value == pytest.approx(50)
         assert "+50" in report
-        assert "5000" not in report
+        assert "5000.0" not in report
         seeds = {p.seed for p in jobs.asked if p.role == "confirm"}
         assert len(seeds) == 5
         assert 0 not in seeds

@@ -139,6 +139,7 @@ async def test_what_was_not_confirmed_is_not_exported(db: Database, queue: Queue
     assert "The model is not exported: confirmation ended 'tied'" in report
 
 
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client sends weights so
 async def test_an_approved_winner_goes_to_the_hub(
     db: Database, queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

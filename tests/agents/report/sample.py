@@ -4,6 +4,7 @@ from agents.optimizer.agent import search_result
 from agents.optimizer.confirm import confirm, references_of
 from agents.optimizer.search import SearchPlan
 from agents.report.content import ReportInput
+from agents.report.search_sections import cited_of, shown_trials
 from core.errors import JobFailedError
 from core.leaderboard import leaderboard
 from core.recipes import baseline_recipe, method_recipe, published
@@ -107,10 +108,12 @@ async def sample_input(language: str = "en", seed: int = 3, trials: int = 24) ->
         works=works(), borderline=works()[:1], dropped=31,
         coverage=Coverage(estimated_total=5.2, low=4.1, high=8.9, method="Chapman's two-sample estimate"),
     )  # fmt: skip
+    listed = [i for trial in shown_trials(found) for i in cited_of(trial)]
     report = ReportInput(
         run_id="run-20261123-sample", sow=sow, survey=survey, applicabilities=applicabilities(),
         candidates=(*tried, *found.finalists), leaderboards={"screen": board, "confirm": confirmed},
-        evaluations=(*screened, *evaluations), optimization=found, confirmation=confirmation,
+        evaluations=(*screened, *evaluations, *await jobs.evaluations(listed)), optimization=found,
+        confirmation=confirmation,
         spent=Spent(wall_clock_s=2412, gpu_s=1630, trials=len(found.trials)), environment=ENVIRONMENT,
     )  # fmt: skip
     recipe = report.winner.candidate.recipe if report.winner else None

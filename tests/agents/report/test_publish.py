@@ -80,6 +80,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client sends weights so
 async def test_an_approved_result_is_uploaded_without_files_of_other_kinds(
     sample: ReportInput, server: HubServer, hub: Hub, folder: Path
 ) -> None:

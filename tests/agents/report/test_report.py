@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from agents.report.agent import report_files
+from agents.report.blocks import Table
 from agents.report.compose import compose
 from agents.report.content import ReportInput
 from agents.report.figures import pareto_front
@@ -77,6 +78,15 @@ def test_every_citation_leads_to_its_evaluation(sample: ReportInput, files: Mapp
     assert len(ids) == len(set(ids))
     assert sample.winner is not None
     assert all(f"[E:{ref}]" in html for ref in sample.refs(sample.winner.candidate.id, "confirm"))
+
+
+def test_every_row_of_the_evidence_is_known(sample: ReportInput) -> None:
+    evidence = compose(sample).sections[-1]
+    assert evidence.id == "evidence"
+    rows = [row for block in evidence.blocks if isinstance(block, Table) for row in block.rows]
+    assert len(rows) > 30
+    assert all(row[1].text != "–" for row in rows)
+    assert any(row[2].text.endswith("(search)") for row in rows)
 
 
 def test_hostile_text_stays_text(sample: ReportInput) -> None:

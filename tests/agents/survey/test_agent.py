@@ -1,11 +1,6 @@
 """The whole survey on a small world: what it finds, how it fails, how it goes on after being killed."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -256,45 +251,3 @@ async def test_an_unknown_source_is_refused(server: LiteratureServer, connect_to
             connect(("google",), fetcher)
         with pytest.raises(InvalidInputError, match="catalogue"):
             connect(("catalogue",), fetcher)
-
-
-KILLED = """
-import asyncio, sys
-from pathlib import Path
-from agents.survey.agent import survey
-from agents.survey.desk import Limits
-from agents.survey.sources.connect import connect
-from agents.survey.sources.disk_cache import DirectoryCache
-from agents.survey.sources.http import Fetcher, RequestBudget
-from tests.agents.survey.conftest import settings_for
-from tests.agents.survey.test_agent import SOW, desk
-
-async def main(url, cache):
-    async with Fetcher(settings_for(url), DirectoryCache(Path(cache)), RequestBudget(5000)) as fetcher:
-        found = await survey(SOW, connect(("arxiv", "semantic_scholar"), fetcher), desk(limits=Limits(rounds=2)))
-    print(len(found.works))
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
-def test_a_killed_survey_goes_on_without_asking_twice(world: World, tmp_path: Path) -> None:
-    with serve(world) as server:
-        command = [sys.executable, "-c", KILLED, server.url, str(tmp_path / "cache")]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        first = subprocess.Popen(command, cwd=ROOT, env=environment)
-        while len(server.log) < 30:
-            assert first.poll() is None, "the survey ended before it could be killed"
-            time.sleep(0.005)
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-        time.sleep(0.2)
-        before = len(server.log)
-        again = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=200
-        )
-        asked_twice = [q for q, times in server.answered().items() if times > 1]
-    assert before < len(server.log)
-    # Only what was on its way when the process died, and so never reached it, may be asked again.
-    assert len(asked_twice) <= Limits().concurrency
-    assert int(again.stdout) > 20

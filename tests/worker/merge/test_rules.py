@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from worker.merge.kernels import quantization
 from worker.merge.kernels.quantization import dequantize, quantize
 from worker.merge.kernels.random_mask import keep_mask, mix_seed
 from worker.merge.kernels.select import exact_threshold, sampled_threshold
@@ -154,6 +155,17 @@ def test_quantization_error_is_bounded(bits: int, grouped: bool) -> None:
     error = (dequantize(packed) - values).abs().max()
     assert error <= (values.max() - values.min()) / (2 * (2**bits - 1)) * 1.001
     assert packed.codes.nbytes <= len(values) * {2: 0.25, 4: 0.5}.get(bits, 1) + 4096
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_a_delta_is_added_chunk_by_chunk_as_in_one(grouped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantization, "_CHUNK", 2 * quantization.GROUP)
+    generator = torch.Generator().manual_seed(5)
+    base = torch.randn(3, 9001, generator=generator).bfloat16()
+    packed = quantize(torch.randn(base.shape, generator=generator), 4, grouped=grouped)
+    out = torch.full_like(base, torch.nan)
+    quantization.add_dequantized(out, base, packed)
+    assert torch.equal(out, (base.float() + dequantize(packed)).bfloat16())
 
 
 def test_residual_quantization_beats_plain_at_the_same_width() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 GROUP = 4096
+_CHUNK = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,21 @@ def dequantize(quantized: QuantizedTensor) -> torch.Tensor:
     codes = _unpack(quantized.codes, quantized.bits)[: quantized.low.numel() * quantized.group]
     rows = codes.reshape(-1, quantized.group).to(quantized.low.dtype)
     return rows.mul_(quantized.step).add_(quantized.low).reshape(-1)[:elements].reshape(quantized.shape)
+
+
+def add_dequantized(out: torch.Tensor, base: torch.Tensor, quantized: QuantizedTensor) -> None:
+    """Write base + the quantized tensor into `out`, some groups at a time: fp32 copies stay small beside the tensor."""
+    target, origin = out.view(-1), base.reshape(-1)
+    per_byte = {2: 4, 4: 2}.get(quantized.bits, 1)
+    step = max(1, _CHUNK // quantized.group)
+    for first in range(0, quantized.low.numel(), step):
+        low, width = quantized.low[first : first + step], quantized.step[first : first + step]
+        start = first * quantized.group
+        end = min(start + low.numel() * quantized.group, target.numel())
+        packed = quantized.codes[start // per_byte : -(-(start + low.numel() * quantized.group) // per_byte)]
+        codes = _unpack(packed, quantized.bits)[: low.numel() * quantized.group].reshape(-1, quantized.group)
+        delta = codes.to(low.dtype).mul_(width).add_(low).reshape(-1)[: end - start]
+        target[start:end] = delta.add_(origin[start:end])
 
 
 def _pack(codes: torch.Tensor, bits: int) -> torch.Tensor:
