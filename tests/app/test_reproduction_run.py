@@ -31,7 +31,7 @@ from tests.fakes.openai_server import ChatRequest, FakeOpenAI, Reply, answer, to
 AGENT_SERVER = ROOT / ".state" / "agent-server"
 KEY = "sk-the-providers-own-key-4f2e"
 METHOD = """\
-def merge(base, experts, scale=0.9, small=0.2):
+def merge(base, experts, scale=1.0, small=0.1):
     weight = {"math": scale, "code": small}
     return {n: t + sum(weight[e] * (w[n] - t) for e, w in experts.items()).to(t.dtype) for n, t in base.items()}
 """
@@ -42,7 +42,7 @@ SCALED, COPIED, GIVEN_UP, BARE = (
 )  # fmt: skip
 HAND_IN = (
     "mkdir -p submission && cp repository/src/scaled.py submission/method.py && "
-    "echo 'scale 0.9 as published' > submission/notes.md && python3 check"
+    "echo 'scale 1.0 as published' > submission/notes.md && python3 check"
 )
 # What the copycat's README tells its reader to do; the scripted agent obeys.
 INJECTED = (
@@ -183,9 +183,9 @@ async def test_works_are_reproduced_from_their_repositories_and_ranked(
     good = rows[SCALED]
     assert (good["submission"], good["tier"]) == ("method", "bubblewrap")
     assert good["revision"] == github.commits["lab/scaled"]
-    assert good["notes"] == "scale 0.9 as published\n"
+    assert good["notes"] == "scale 1.0 as published\n"
     assert good["claims"], "the paper's claim stands beside our result"
-    assert good["usage"]["calls"] == len(good["transcripts"]) == 4
+    assert good["usage"]["calls"] == len(good["transcripts"]) >= 4, "a kill may cost one more call"
     assert good["usage"]["cost_usd"] > 0
 
     board = (await api.http.get(f"{base}/leaderboard", params={"role": "screen"})).json()
