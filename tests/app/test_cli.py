@@ -14,6 +14,7 @@ from core.db import Database
 from core.records import RunRecords
 from core.runs import RunStore
 from core.settings import Settings
+from core.task_kinds import CONFIRMING_RUNS
 from core.types.evaluation import Interval, Score
 from core.types.reproduction import ReproductionRow
 from core.types.run import RunStatus
@@ -118,7 +119,7 @@ async def test_bad_input_and_a_missing_api(api: Api, tmp_path: Path) -> None:
     assert "titel: There is no such field. Did you mean 'title'?" in bad[2]
     assert absent[0] == 2
     assert checked[0] == 0
-    assert "1 jobs" in checked[1]
+    assert f"{1 + CONFIRMING_RUNS} jobs" in checked[1]
     assert away[0] == 3
     assert "can't be reached" in away[2]
     assert refused[0] == 2

@@ -9,6 +9,7 @@ import pytest
 
 from app.api.application import create_app
 from core.runs import RunStore
+from core.task_kinds import CONFIRMING_RUNS
 from core.types.run import RunStatus
 from tests.app.conftest import TOKEN, Api
 from tests.app.sample import Sampled
@@ -186,7 +187,7 @@ async def test_a_decision_is_taken_only_at_a_gate(api: Api, sampled: Sampled) ->
 async def test_validation_forecasts_and_starts_nothing(api: Api) -> None:
     answer = await api.http.post("/v1/sow/validate", content=SOW, headers=YAML)
     assert answer.status_code == 200
-    assert answer.json()["forecast"]["jobs"] == 1
+    assert answer.json()["forecast"]["jobs"] == 1 + CONFIRMING_RUNS
     assert answer.json()["sow"]["seed"] == 0
     assert (await api.http.get("/v1/runs")).json()["items"] == []
     problem(await api.http.post("/v1/sow/validate", content=b"sow: 1", headers=YAML), 422, "invalid_input")
