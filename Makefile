@@ -41,7 +41,7 @@ run: $(READY) ## run the worked example end to end: Postgres, API, executor, wor
 	@$(BIN)/research-agent up --run examples/smollm-merge/sow.yaml
 
 test: $(READY) $(SANDBOX_READY) ## run all tests, OpenHands in its sandboxes among them
-	@$(BIN)/python -m pytest -q -n auto --maxprocesses $(TEST_PROCESSES) --dist loadfile
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## check style, types and the architecture
 	@$(BIN)/ruff check .
