@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 import procrastinate
 from procrastinate.exceptions import ConnectorException, JobAborted
 from procrastinate.jobs import Job, Status
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db import DATABASE_ERRORS, database_lost, driver_connection, plain_url
@@ -28,6 +29,8 @@ DO_JOB = "do_job"
 # How long a process that lost its database stays, so that entries can be given back where it is there again.
 PARTING_S = 1.0
 
+# The advisory lock of whoever adds entries.
+_ENQUEUING = 0x7265_7365
 _AWAY: tuple[type[Exception], ...] = (ConnectorException, OSError, *DATABASE_ERRORS)
 
 log = logging.getLogger(__name__)
@@ -76,7 +79,7 @@ class Queue:
     async def enqueue_jobs(self, keys: Sequence[str], connection: AsyncConnection) -> None:
         """Enqueue workers' jobs; they become visible when the caller's transaction commits.
 
-        One statement adds them, so that those of another run or candidate don't come in between.
+        Those of another run or candidate don't come in between.
         """
         await self._defer([self._entry(JOBS, DO_JOB, "key", key) for key in keys], connection)
 
@@ -85,6 +88,8 @@ class Queue:
 
     async def _defer(self, entries: list[Job], connection: AsyncConnection) -> None:
         if entries:
+            # Until the caller's commit: entries are numbered one by one, also within one statement.
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ENQUEUING})
             await self.app.job_manager.batch_defer_jobs_async(entries, await driver_connection(connection))
 
     async def serve(self, duty: Duty, settings: Settings) -> None:

@@ -6,6 +6,7 @@ a claimed score, and gives up.
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -217,7 +218,9 @@ def assert_the_sandbox_held(events: Sequence[Event]) -> None:
     kept = json.dumps([e.model_dump(mode="json") for e in events])
     assert KEY not in kept
     said = [e.message for e in events if e.kind == "sandbox.ObservationEvent"]
-    found, seen = next(m.split()[-2:] for m in said if "hunted " in m)
+    hunted = [m.split("hunted ")[1].split()[:2] for m in said if re.search(r"hunted \d+ \d+", m)]
+    assert hunted, said
+    found, seen = hunted[0]
     assert int(found) == 0, "the provider's key is in the sandbox"
     assert int(seen) > 30
     assert any("/etc/shadow: " in m for m in said), "the injected instruction was not obeyed: nothing was tested"

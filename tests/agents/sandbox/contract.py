@@ -109,7 +109,7 @@ class SandboxContract:
     async def test_processes_are_limited(self, tier: Tier) -> None:
         async with started(tier, limits=Limits(processes=30)) as sandbox:
             code = "import os, time\nfor _ in range(200):\n    if os.fork() == 0:\n        time.sleep(20)\n"
-            done = await python(sandbox, code + "print('all made')", seconds=30)
+            done = await python(sandbox, code + "time.sleep(20)\nprint('all made')", seconds=30)
             assert done.exit.ending is Ending.PROCESSES or "BlockingIOError" in done.stderr
             assert "all made" not in done.stdout
 

@@ -66,13 +66,16 @@ def test_a_file_left_by_one_sample_is_not_seen_by_the_next(tier: str) -> None:
     assert [g.verdict for g in sorted(graded, key=lambda g: g.index)] == [Verdict.PASSED, Verdict.ERROR]
 
 
-def test_memory_that_no_limit_counts_is_seen() -> None:
-    """Shared mappings are not part of a process's data."""
+def test_shared_memory_is_refused_or_seen() -> None:
+    """Shared mappings are not part of a process's data: a limit of the kernel refuses them, or the watch sees them."""
     source = "import mmap\nm = mmap.mmap(-1, 1 << 28, flags=0x8021)\nwhile True:\n    pass\n"
     limits = Limits(per_input_s=10.0, memory_bytes=160 << 20)
     with GradePool([PROBLEM], "evalplus", workers=1, options=Options(limits=limits)) as pool:
         [graded] = pool.grade([Sample(0, "Own/1", source)])
-    assert (graded.verdict, graded.detail) == (Verdict.MEMORY, "resident memory at base input 0")
+    assert (graded.verdict, graded.detail) in {
+        (Verdict.MEMORY, "resident memory at base input 0"),
+        (Verdict.ERROR, "OSError at base input 0"),
+    }
 
 
 def test_nothing_outlives_the_pool(tmp_path: Path) -> None:
