@@ -4,6 +4,7 @@ Whatever happens, the work keeps a row; what an agent says about its success is 
 """
 
 import asyncio
+import contextlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence, Set
@@ -198,7 +199,9 @@ def _linked(context: RunContext, exported: object) -> Path:
     for name, digest in exported.files.items():
         target = folder / name
         if (name.endswith(".safetensors") or name in MODEL_FILES) and not target.exists():
-            target.hardlink_to(context.artifacts.path_of(digest))
+            # Reproductions run side by side: another may have made the same link just now.
+            with contextlib.suppress(FileExistsError):
+                target.hardlink_to(context.artifacts.path_of(digest))
     return folder
 
 
