@@ -27,7 +27,7 @@ from tests.app.conftest import Api
 from tests.app.test_whole_path import EXAMPLE, Processes, Stores
 from tests.conftest import ROOT
 from tests.fakes.github_archives import GitHubArchives
-from tests.fakes.openai_server import ChatRequest, FakeOpenAI, Reply, answer, tool_call
+from tests.fakes.openai_server import ChatRequest, FakeOpenAI, Reply, answer, text_of, tool_call
 
 AGENT_SERVER = ROOT / ".state" / "agent-server"
 KEY = "sk-the-providers-own-key-4f2e"
@@ -118,7 +118,9 @@ def script(request: ChatRequest) -> Reply:
         return answer({"order": json.loads(f"[{_offered(request)}]"), "reason": "all"})
     if not request.body.get("tools"):
         return answer({"unasked": "for"})
+    # A step that the kill interrupted is taken again.
     said = sum(m["role"] == "assistant" for m in request.messages)
+    said -= sum("A restart occurred" in text_of(m) for m in request.messages if m["role"] != "assistant")
     title = next((t for t in STEPS if t in request.transcript), None)
     if title is None:
         return READ
