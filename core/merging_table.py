@@ -220,6 +220,10 @@ def declaration(name: str) -> MethodDeclaration:
     return DECLARATIONS[name]
 
 
+# Relative to a base these fail on any tensor that no expert has changed, as adapters leave most of them.
+_OF_WHOLE_WEIGHTS = frozenset({"multislerp"})
+
+
 def recipe_config(name: str, base: str, experts: dict[str, float], **parameters: ParameterValue) -> dict[str, object]:
     """Return a mergekit configuration of the method with its defaults, embeddings kept from the base where it can be.
 
@@ -239,7 +243,9 @@ def recipe_config(name: str, base: str, experts: dict[str, float], **parameters:
     if entry.neutral is not None and not by_expert:
         key, neutral = entry.neutral
         shared[key] = _except_embeddings(values[key], neutral)
-    config: dict[str, object] = {"merge_method": name, "base_model": base, "models": models}
+    config: dict[str, object] = {"merge_method": name, "models": models}
+    if name not in _OF_WHOLE_WEIGHTS:
+        config["base_model"] = base
     return config | ({"parameters": shared} if shared else {}) | {"dtype": "float32"}
 
 

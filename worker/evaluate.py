@@ -8,7 +8,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,6 +24,8 @@ from worker.protocols.item import Item
 
 # A decoding step lets go of the interpreter many times, and waits so long for each grading thread that computes.
 _SWITCH_S = 0.0005
+# Programs that take longer than this to grade are made earlier the longer they take.
+_DEAR_S = 0.1
 
 
 class Grader(Protocol):
@@ -63,8 +65,12 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
-def requests_for(plan: Plan, engine: Engine) -> list[GenerationRequest]:
-    """Return one request per item and sample, items in order, an item's samples side by side."""
+def requests_for(plan: Plan, engine: Engine, costs: Mapping[str, float] | None = None) -> list[GenerationRequest]:
+    """Return one request per item and sample, items in order, an item's samples side by side.
+
+    `costs`: seconds that grading an item takes, where known. Dear ones are begun first, so that they are graded beside
+    generation and nothing waits for them at its end.
+    """
     sampling = plan.drawn
     if sampling.max_length is None and sampling.max_new_tokens is None:
         raise InvalidInputError(
@@ -73,21 +79,26 @@ def requests_for(plan: Plan, engine: Engine) -> list[GenerationRequest]:
     draw = Draw(sampling.temperature, sampling.top_p, sampling.max_length, sampling.max_new_tokens)
     stop = plan.protocol.stop_rule(engine.tokenizer, engine.eos_ids)
     return [
-        GenerationRequest(item.item_id, index, prompt, draw, stop, sampling.seed)
+        GenerationRequest(item.item_id, index, prompt, draw, stop, sampling.seed, priority)
         for item in plan.items
         for prompt in [plan.protocol.prompt_ids(item, engine.tokenizer)]
+        for priority in [int((costs or {}).get(item.item_id, 0.0) / _DEAR_S).bit_length()]
         for index in range(sampling.n_samples)
     ]
 
 
 def evaluate(
-    engine: Engine, plan: Plan, open_grader: OpenGrader, report: Report = lambda _: None
+    engine: Engine,
+    plan: Plan,
+    open_grader: OpenGrader,
+    report: Report = lambda _: None,
+    costs: Mapping[str, float] | None = None,
 ) -> tuple[tuple[ItemOutcome, ...], EvaluationCost]:
     """Return every item's outcome, in order, and what it took.
 
-    `grade_s` is the work of grading, most of which runs beside generation.
+    `grade_s` is the work of grading, most of which runs beside generation; `costs`: see `requests_for`.
     """
-    requests = requests_for(plan, engine)
+    requests = requests_for(plan, engine, costs)
     with _Stream(engine, requests) as stream:
         run = _Run(plan, stream, report, len(requests))
         if isinstance(plan.protocol, CodeProtocol):

@@ -57,7 +57,7 @@ def measure(session: Session, subject: Subject, plan: Plan, report: Report = lam
 
 def measure_resident(session: Session, resident: Resident, plan: Plan, report: Report = lambda _: None) -> Measured:
     """Return the outcomes of what is in the model."""
-    outcomes, cost = evaluate(session.engine, plan, session.open_grader, report)
+    outcomes, cost = evaluate(session.engine, plan, session.open_grader, report, session.grading_costs)
     return Measured(outcomes, cost.evolve(merge_s=resident.merge_s), resident.checksum)
 
 

@@ -115,4 +115,8 @@ def write_checkpoint(gguf: Path, directory: Path) -> None:
     model.load_state_dict({name: value.bfloat16() for name, value in loaded.state_dict().items()}, assign=True)
     model.tie_weights()
     model.save_pretrained(directory)
+    # Releases of transformers disagree on a GGUF tokenizer's special tokens (5.17 takes the begin token for the end
+    # token, so that no stop rule would know a completion's end): the model's own ids decide.
+    ids = {f"{kind}_token": getattr(config, f"{kind}_token_id", None) for kind in ("bos", "eos", "pad")}
+    tokenizer.add_special_tokens({k: tokenizer.convert_ids_to_tokens(i) for k, i in ids.items() if isinstance(i, int)})
     tokenizer.save_pretrained(directory)

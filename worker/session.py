@@ -70,6 +70,7 @@ class Session:
         self._extension: Extension | None = None
         self._calibrator: Calibrator | None = None
         self._norms: dict[str, float] = {}
+        self.grading_costs: dict[str, float] = {}
         torch.set_num_threads(settings.cpu_threads)
 
     def load(self, models: Models, root: str) -> float:
@@ -220,7 +221,10 @@ class Session:
     def open_grader(self, problems: Sequence[CodeProblem], mode: Mode) -> AbstractContextManager[Grader]:
         """Return a grading pool in the tier that the settings name."""
         options = Options(cache_dir=self._settings.cache_dir / "grading")
-        return GradePool(problems, mode, self._settings.grader_tier, self._settings.cpu_threads, options)  # type: ignore[arg-type]
+        tier, cores = self._settings.grader_tier, self._settings.cpu_threads
+        # Beside a GPU generation needs cores of its own; without one it takes turns with grading anyway.
+        workers = cores if self.device.type == "cpu" else max(1, 3 * cores // 4)
+        return GradePool(problems, mode, tier, workers, options, self.grading_costs)  # type: ignore[arg-type]
 
 
 def memory_share(bank: ExpertBank, device: torch.device) -> float:

@@ -122,6 +122,17 @@ def test_an_engines_failure_is_the_evaluations(items: tuple[Item, ...]) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "generate"]
 
 
+def test_what_is_dear_to_grade_is_asked_for_first(items: tuple[Item, ...]) -> None:
+    plan = Plan(find_protocol("bigcode"), items)
+    costs = {items[0].item_id: 0.02, items[1].item_id: 0.3, items[2].item_id: 2.0}
+    requests = requests_for(plan, ScriptedEngine({}), costs)
+    priorities = {r.item_id: r.priority for r in requests}
+    assert priorities == {items[0].item_id: 0, items[1].item_id: 2, items[2].item_id: 5}
+    unknown = requests_for(plan, ScriptedEngine({}))
+    assert [r.sample_seed for r in unknown] == [r.sample_seed for r in requests]
+    assert {r.priority for r in unknown} == {0}
+
+
 def test_requests(items: tuple[Item, ...]) -> None:
     engine = ScriptedEngine({})
     requests = requests_for(Plan(find_protocol("bigcode"), items), engine)

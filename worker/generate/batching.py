@@ -1,6 +1,6 @@
 """Keep a batch of rows full: prompts enter as rows leave, the samples of one prompt share its prefill.
 
-Order of work: longest prompts first, so that memory is known from the start and the last rows are short ones. Nothing
+Order of work: by priority, then longest prompts first, so that the last rows are short ones. Nothing
 here depends on which rows share a batch: seeds and positions belong to the sample.
 """
 
@@ -98,7 +98,7 @@ class Batch:
             group = groups.setdefault(request.prompt_ids, _Prompt(request.prompt_ids, deque()))
             group.waiting.append(growing)
             self._sampled |= request.draw.temperature > 0
-        self._prompts.extend(sorted(groups.values(), key=lambda prompt: -len(prompt.ids)))
+        self._prompts.extend(sorted(groups.values(), key=_first))
         shared = common_prefix([prompt.ids for prompt in self._prompts])
         if shared >= MIN_PREFIX and len(self._prompts) > 1:
             self._prefix_length = shared
@@ -129,9 +129,10 @@ class Batch:
     def _prefill_some(self, free: int) -> None:
         """Prefill the prompts whose samples fill the free slots, as many at once as the token budget allows."""
         chosen: list[_Prompt] = []
+        longest = 1
         for prompt in self._prompts:
-            length = max(1, len(self._prompts[0].ids) - self._prefix_length)
-            if free <= 0 or (chosen and (len(chosen) + 1) * length > self._prefill_tokens):
+            longest = max(longest, len(prompt.ids) - self._prefix_length)
+            if free <= 0 or (chosen and (len(chosen) + 1) * longest > self._prefill_tokens):
                 break
             chosen.append(prompt)
             free -= len(prompt.waiting)
@@ -232,6 +233,10 @@ class Batch:
         if not self._static:
             return width
         return min([w for w in WIDTHS if w >= width] + [len(self._slots)])
+
+
+def _first(prompt: _Prompt) -> tuple[int, int]:
+    return -prompt.waiting[0].request.priority, -len(prompt.ids)
 
 
 def common_prefix(prompts: Sequence[Sequence[int]]) -> int:

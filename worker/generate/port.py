@@ -45,7 +45,7 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One completion to make: sample `sample_index` of item `item_id`."""
+    """One completion to make: sample `sample_index` of item `item_id`; a higher `priority` is begun earlier."""
 
     item_id: str
     sample_index: int
@@ -53,6 +53,7 @@ class GenerationRequest:
     draw: Draw
     stop: StopRule
     seed: int = 0
+    priority: int = 0
 
     @property
     def sample_seed(self) -> int:

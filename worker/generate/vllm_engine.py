@@ -71,7 +71,7 @@ class VllmEngine:
         engine = self._llm.llm_engine
         self._calls += 1
         try:
-            for number, request in enumerate(sorted(requests, key=lambda r: (-len(r.prompt_ids), r.prompt_ids))):
+            for number, request in enumerate(sorted(requests, key=_first)):
                 sample = Growing(request, self._decoder, self.context)
                 if sample.room == 0:
                     yield sample.finished("length")
@@ -164,6 +164,10 @@ class VllmEngine:
     def close(self) -> None:
         """Stop vLLM's worker process."""
         self._llm.llm_engine.engine_core.shutdown()
+
+
+def _first(request: GenerationRequest) -> tuple[int, int, tuple[int, ...]]:
+    return -request.priority, -len(request.prompt_ids), request.prompt_ids
 
 
 def start(path: str | Path, options: EngineOptions, **settings: Any) -> Any:

@@ -66,6 +66,15 @@ def test_a_common_prefix_changes_nothing(llama: Any, tokenizer: Any) -> None:
     assert {item: c.token_ids for (item, _), c in found.items()} == expected
 
 
+def test_what_has_priority_is_begun_first_and_comes_out_the_same(llama: Any, tokenizer: Any) -> None:
+    requests = ask(tokenizer, PROMPTS, Draw(temperature=0.9, top_p=0.95, max_new_tokens=20))
+    urgent = [replace(r, priority=3 if r.item_id in {"item/1", "item/4"} else 0) for r in requests]
+    plainly = list(TransformersEngine(llama, tokenizer, rows=2).generate(requests))
+    ordered = list(TransformersEngine(llama, tokenizer, rows=2).generate(urgent))
+    assert {c.item_id for c in ordered[:2]} == {"item/1", "item/4"} != {c.item_id for c in plainly[:2]}
+    assert by_sample(ordered) == by_sample(plainly)
+
+
 def test_samples_do_not_depend_on_the_batch(llama: Any, tokenizer: Any) -> None:
     requests = ask(tokenizer, PROMPTS, Draw(temperature=0.9, top_p=0.95, max_new_tokens=20), samples=6)
     narrow = by_sample(TransformersEngine(llama, tokenizer, rows=3).generate(requests))
