@@ -34,7 +34,7 @@ from core.errors import ResearchAgentError
 from core.passk import score
 from core.types.evaluation import Sampling
 from core.types.recipe import Recipe
-from worker.evaluate import Plan, evaluate
+from worker.evaluate import Plan, evaluate, requests_for
 from worker.generate.port import Completion, Draw, Engine, EngineOptions, GenerationRequest, StopRule
 from worker.generate.transformers_engine import TransformersEngine
 from worker.grade.limits import Options
@@ -219,15 +219,21 @@ def candidate(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
     )
     plan = Plan(Bigcode(), options.items, sampling)
 
+    costs: dict[str, float] = {}
+
     def pool(needed: Sequence[CodeProblem], mode: Mode) -> GradePool:
-        return GradePool(needed, mode, options.tier, options.graders, Options(cache_dir=options.data / "references"))
+        kept = Options(cache_dir=options.data / "references")
+        return GradePool(needed, mode, options.tier, options.graders, kept, costs)
 
     with pool(list(problems.values()), "bigcode") as grader:  # reference outputs are kept from the first candidate on
         list(grader.grade([Sample(i, task_id, "# nothing\n") for i, task_id in enumerate(problems)]))
+    subject.put(blend(0.1, 0.1, 0.1))
+    list(subject.engine.generate([replace(r, draw=replace(r.draw, max_length=None, max_new_tokens=4))
+                                  for r in requests_for(plan, engine)]))  # fmt: skip
     started = time.perf_counter()
     merged = subject.put(blend(0.5, 0.3, 0.4))
     merge_s = time.perf_counter() - started
-    outcomes, cost = evaluate(engine, plan, pool)
+    outcomes, cost = evaluate(engine, plan, pool, costs=costs)
     found = score(outcomes, "pass@1")
     total_s = time.perf_counter() - started
     full = sum(s.tokens for o in outcomes for s in o.samples)
@@ -256,7 +262,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--rows", type=int)
-    parser.add_argument("--graders", type=int, help="grading processes; default: one a core, less two")
+    parser.add_argument("--graders", type=int, help="grading processes; default: three to four cores")
     parser.add_argument("--tier", help="sandbox of the grader; default: bubblewrap, or what works here (shown)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--memory-share", type=float, default=0.7, help="vllm: its part of the GPU, less the bank's")
@@ -284,7 +290,7 @@ def main() -> None:
     if options.placement == "auto":
         options.placement = "compressed" if _gpu_bytes() >= LARGE_GPU else "pinned"
     options.tier = options.tier or ("subprocess" if available_tiers()["bubblewrap"] else "bubblewrap")
-    options.graders = options.graders or max(1, len(os.sched_getaffinity(0)) - 2)
+    options.graders = options.graders or max(1, 3 * len(os.sched_getaffinity(0)) // 4)
     problems = dict(list(load_problems(options.data / PROBLEMS).items())[: options.problems])
     options.items = tuple(Item(task_id, problem) for task_id, problem in problems.items())
     tokenizer = AutoTokenizer.from_pretrained(options.data)
