@@ -65,10 +65,11 @@ def board_table(board: Leaderboard) -> Table:
     """Return a leaderboard as a table."""
     rows = [
         (r.rank, r.tie_group, r.candidate.name, r.candidate.kind.value, percent(r.score), points(r.difference))
+        + ((r.seeds, r.seeds_note) if board.repeated else ())
         for r in board.rows
     ]
     columns = ("#", "tie", "candidate", "kind", f"{board.metric} % [95 %]", "to the leader")
-    return table(columns, rows, f"Leaderboard ({board.role})")
+    return table((*columns, *(("seeds", "why no more") if board.repeated else ())), rows, f"Leaderboard ({board.role})")
 
 
 def print_runs(console: Console, items: Sequence[dict[str, Any]]) -> None:

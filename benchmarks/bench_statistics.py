@@ -144,6 +144,25 @@ def drops_a_worse(points: int) -> Callable[[Random], bool]:
     return drops
 
 
+def redrawn(g: Random, hardness: np.ndarray, draws: int, told: int) -> list[Stratum]:
+    """Measure one method under several draws, which differ by 0.3 logits on all items and by 0.5 on single ones."""
+    logits = hardness + g.normal(0, 0.3, size=(draws, 1)) + g.normal(0, 0.5, size=(draws, ITEMS))
+    runs = g.random((draws, ITEMS)) < 1 / (1 + np.exp(-logits))
+    mean = stratum(runs.mean(axis=0))
+    return [Stratum(mean.scores, 1.0, tuple(stratum(run).scores for run in runs) if told > 1 else ())]
+
+
+def tells_equal_methods_apart(first: int, second: int, *, told: bool = True) -> Callable[[Random], bool]:
+    """Return whether two methods of equal quality are told apart; `told`: the test knows of the draws."""
+
+    def tells(g: Random) -> bool:
+        hardness = g.normal(0, 1.5, size=ITEMS)
+        one, two = (redrawn(g, hardness, draws, draws if told else 1) for draws in (first, second))
+        return paired_difference(one, two, resamples=RESAMPLES).p_value <= 0.05
+
+    return tells
+
+
 def winner_bias(runs: int, *, corrected: bool) -> tuple[float, float]:
     """Return how much too good the best of ten equal candidates looks, in points, with its standard error."""
     found = []
@@ -181,6 +200,11 @@ CASES: tuple[tuple[str, str, Callable[[Random], bool], int], ...] = (
     ("sequential test drops one 10 points worse within half the items", "power", drops_a_worse(10), 1000),
     ("sequential test drops one 20 points worse within half the items", "power", drops_a_worse(20), 1000),
     ("sequential test drops one 30 points worse within half the items", "power", drops_a_worse(30), 1000),
+    ("equal methods of 2 draws each are told apart", "<= 0.05", tells_equal_methods_apart(2, 2), 600),
+    ("equal methods of 4 draws each are told apart", "<= 0.05", tells_equal_methods_apart(4, 4), 600),
+    ("equal methods of 4 and 2 draws are told apart", "<= 0.05", tells_equal_methods_apart(4, 2), 150),
+    ("the same, 4 draws each, by items alone", "not used", tells_equal_methods_apart(4, 4, told=False), 150),
+    ("equal methods of 4 draws and 1 are told apart", "no claim", tells_equal_methods_apart(4, 1), 150),
 )
 
 

@@ -2,10 +2,14 @@
 
 Per-item scores are used as they are stored (the unbiased pass@1); a benchmark of another metric contributes its score
 and its interval, and is compared item by item in the same way as the metric's own items allow (`item_scores`).
+
+Candidates may be measured under several seeds, not all under as many: an item's score is its mean over a candidate's
+seeds, so that more seeds make a score more precise, never more items. Where seeds made other models (their checksums
+differ), what the draws add is in every interval and test.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 from core.passk import pass_at_k
@@ -48,8 +52,58 @@ def strata_of(
         scores = item_scores(own, benchmark.metric)
         if not scores:
             return None
-        strata.append(Stratum(scores, benchmark.weight))
+        strata.append(Stratum(scores, benchmark.weight, _draws(own, benchmark.metric)))
     return tuple(strata)
+
+
+def _draws(own: Sequence[Evaluation], metric: str) -> tuple[Mapping[str, float], ...]:
+    """Return the scores of each seed's model, where seeds made more than one."""
+    runs = by_seed(own)
+    if len(runs) < 2 or len({e.model_checksum for e in own}) < 2:
+        return ()
+    return tuple(item_scores(found, metric) for found in runs.values())
+
+
+def by_seed(evaluations: Sequence[Evaluation]) -> dict[int, list[Evaluation]]:
+    """Return evaluations of one slice by the seed they were drawn with."""
+    found: dict[int, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        found.setdefault(evaluation.sampling.seed, []).append(evaluation)
+    return found
+
+
+def seeds_of(evaluations: Sequence[Evaluation]) -> int:
+    """Return under how many seeds a candidate was measured; a slice that no seed moves is measured once."""
+    names = {e.benchmark for e in evaluations}
+    return max((len(by_seed([e for e in evaluations if e.benchmark == n])) for n in names), default=1)
+
+
+@dataclass(frozen=True)
+class Standings:
+    """Candidates that can be compared, by what is measured so far: their means, and what compares two of them."""
+
+    means: Mapping[str, float]
+    compare: Callable[[str, str], Difference]
+
+    @property
+    def best(self) -> str:
+        """Return who has the highest mean; among equals the first by id, as on the leaderboard."""
+        return min(self.means, key=lambda i: (-self.means[i], i))
+
+
+def standings(
+    ids: Sequence[str], evaluations: Sequence[Evaluation], slices: Sequence[Benchmark], *, resamples: int
+) -> Standings:
+    """Return how candidates stand: by items where there are slices, else by a command's numbers."""
+    if not slices:
+        runs = {i: found for i in ids if (found := runs_of(i, evaluations))}
+        means = {i: sum(found.values()) / len(found) for i, found in runs.items()}
+        return Standings(means, lambda a, b: _over_common(runs[a], runs[b]))
+    complete = {i: s for i in ids if (s := strata_of(i, evaluations, slices)) is not None}
+    usual = _usual_items(list(complete.values()))
+    scored = {i: s for i, s in complete.items() if _items(s) == usual}
+    compare = cache(lambda a, b: paired_difference(scored[a], scored[b], resamples=resamples))
+    return Standings({i: weighted_mean(s) for i, s in scored.items()}, compare)
 
 
 def leaderboard(
@@ -83,8 +137,9 @@ def leaderboard(
 def _by_score(role: Role, candidates: Sequence[Candidate], evaluations: Sequence[Evaluation]) -> Leaderboard:
     """Rank by the evaluations' own scores: a command's metric is one number a seed, without items."""
     found = {c.id: runs_of(c.id, evaluations) for c in candidates}
-    seeds = max((runs.keys() for runs in found.values()), key=len, default=set[int]())
-    scored = sorted((c for c in candidates if found[c.id].keys() == seeds and seeds), key=lambda c: _order(found, c))
+    # Who was stopped has the first seeds of the others: everyone ranked has at least the seed that all began with.
+    first = next((e.sampling.seed for e in evaluations), None)
+    scored = sorted((c for c in candidates if first in found[c.id]), key=lambda c: _order(found, c))
     compared = [[_parted(found[a.id], found[b.id]) for b in scored] for a in scored]
     groups = tie_groups(len(scored), lambda i, j: compared[i][j].p_value)
     metric = next((e.score.metric for e in evaluations), METRIC)
@@ -93,10 +148,11 @@ def _by_score(role: Role, candidates: Sequence[Candidate], evaluations: Sequence
             rank=place + 1, tie_group=groups[place], candidate=c, score=_repeated(metric, found[c.id]),
             evaluation_ids=tuple(e.id for e in evaluations if e.candidate_id == c.id),
             difference=as_score(compared[place][0], f"difference of {metric}") if place else None,
+            seeds=len(found[c.id]),
         )
         for place, c in enumerate(scored)
     )  # fmt: skip
-    note = "one number a candidate: no test" if len(seeds) == 1 else ""
+    note = "one number a candidate: no test" if rows and all(r.seeds == 1 for r in rows) else ""
     return Leaderboard(role=role.value, metric=metric, rows=rows, note=note)
 
 
@@ -116,8 +172,14 @@ def _repeated(metric: str, runs: Mapping[int, float]) -> Score:
 
 def _parted(first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
     """Return a difference; with one number each, different numbers are what there is and take different ranks."""
-    found = repeated_difference(first, second)
-    return replace(found, p_value=float(found.value == 0)) if len(first) == 1 else found
+    found = _over_common(first, second)
+    return replace(found, p_value=float(found.value == 0)) if len(first) == len(second) == 1 else found
+
+
+def _over_common(first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
+    """Return the difference over the seeds that both have."""
+    both = first.keys() & second.keys()
+    return repeated_difference({s: first[s] for s in both}, {s: second[s] for s in both})
 
 
 def with_noise_floor(board: Leaderboard, floor: NoiseFloor) -> Leaderboard:
@@ -152,6 +214,7 @@ def _rows(
             skills=_skills(scores[index], slices),
             evaluation_ids=tuple(e.id for e in own),
             difference=as_score(compare(index, 0)) if index else None,
+            seeds=seeds_of(own),
         )
         rows.append(row)
     return tuple(rows)

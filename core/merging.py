@@ -82,6 +82,11 @@ class MethodDeclaration:
         """Return whether a recipe with this method can be run at all."""
         return self.fidelity is not Fidelity.NOT_APPLICABLE
 
+    @property
+    def draws(self) -> bool:
+        """Return whether another seed makes another merge."""
+        return self.random or "seed" in self.defaults
+
     def accepts(self, experts: int) -> bool:
         """Return whether the method is defined for this many experts."""
         least, most = self.experts

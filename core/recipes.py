@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.errors import InvalidInputError
-from core.merging_table import recipe_config
+from core.merging_table import DECLARATIONS, recipe_config
 from core.types.recipe import Recipe
 from core.types.sow import ModelRef, Models
 
@@ -39,6 +39,21 @@ def method_recipe(
     chosen = weights if weights is not None else {e.name: _default_weight(method) for e in models.experts}
     config = recipe_config(method, models.base.name, dict(chosen), **(parameters or {}))
     return Recipe(method=method, config=config)
+
+
+def draws_at_random(recipe: Recipe) -> bool:
+    """Return whether another seed makes another merge of this recipe."""
+    entry = DECLARATIONS.get(recipe.method)
+    return entry is not None and entry.draws
+
+
+def redrawn(recipe: Recipe, shift: int) -> Recipe:
+    """Return the recipe with its seed shifted; one that draws nothing is returned as it is."""
+    if not draws_at_random(recipe):
+        return recipe
+    shared = dict(recipe.config.get("parameters") or {})
+    shared["seed"] = (int(shared.get("seed", 0)) + shift) % 2**31
+    return recipe.evolve(config={**recipe.config, "parameters": shared})
 
 
 def _default_weight(method: str) -> float:

@@ -110,14 +110,29 @@ class MergeKind:
             Role.CONFIRM: 1 + finalists,
         }
         notes = (f"'all' is {methods} methods here; those that learn or search take longer than a merge.",)
-        slices = [_slice(b, times[b.role] + _repeats(sow, b)) for b in sow.benchmarks]
-        return forecast_slices(slices, notes if listed == "all" else ())
+        notes = (*(notes if listed == "all" else ()), *_seed_notes(sow))
+        slices = [_slice(b, times[b.role] + _repeats(sow, b, times[b.role])) for b in sow.benchmarks]
+        return forecast_slices(slices, notes)
 
 
-def _repeats(sow: StatementOfWork, benchmark: Benchmark) -> int:
-    """Return how often a slice is repeated for the noise floor: greedy decoding has none."""
-    sampled = benchmark.role is Role.SCREEN and benchmark.sampling.temperature > 0
-    return sow.experiments.noise_seeds if sampled else 0
+def _seed_notes(sow: StatementOfWork) -> tuple[str, ...]:
+    most = sow.experiments.seeds
+    return (f"Screening under up to {most} seeds is counted as if nobody stopped before.",) if most > 1 else ()
+
+
+def _repeats(sow: StatementOfWork, benchmark: Benchmark, candidates: int) -> int:
+    """Return how often a slice is evaluated again, at most: for screening over seeds, and for the noise floor.
+
+    Greedy decoding is repeated only for methods that draw at random, and has no noise floor.
+    """
+    if benchmark.role is not Role.SCREEN:
+        return 0
+    again = sow.experiments.seeds - 1
+    if benchmark.sampling.temperature > 0:
+        return again * candidates + max(0, sow.experiments.noise_seeds - again)
+    listed = sow.experiments.methods
+    methods = applicable(sow) if listed == "all" else [DECLARATIONS[n] for n in listed if n in DECLARATIONS]
+    return again * sum(m.draws for m in methods)
 
 
 def _slice(benchmark: Benchmark, times: int) -> Slice:
@@ -161,14 +176,14 @@ class CommandKind:
         count = len(sow.evaluation.candidates) if sow.evaluation else 0
         trials = sow.optimization.trials if sow.optimization.parameters else 0
         confirmed = min(count, 2) if trials == 0 else sow.optimization.finalists + 1
-        times = {"screen": count, "search": trials, "confirm": CONFIRMING_RUNS * confirmed}
+        times = {"screen": count * sow.experiments.seeds, "search": trials, "confirm": CONFIRMING_RUNS * confirmed}
         note = "The command's own duration is not known; its time limit bounds it."
         slices = [
             Slice(name="command", role=role, evaluations=number, items=1, samples=0)
             for role, number in times.items()
             if number or role == "screen"
         ]
-        return forecast_slices(slices, (note,))
+        return forecast_slices(slices, (note, *_seed_notes(sow)))
 
 
 TASK_KINDS: dict[str, TaskKind] = {p.name: p for p in (MergeKind(), CommandKind())}

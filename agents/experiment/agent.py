@@ -11,6 +11,7 @@ from agents.experiment.outcomes import keep_outcomes
 from agents.experiment.planning import plan_question
 from agents.experiment.reproduction_plan import offer_reproductions
 from agents.experiment.screening import StoppedEarlyError, ladder_of, payloads_of, screened
+from agents.experiment.seeds import Repeated, repeat_survivors, with_reasons
 from agents.run_budget import check_budget
 from agents.tasks import task_pack
 from core.errors import BudgetExceededError, JobFailedError, RunError
@@ -110,12 +111,10 @@ async def rank_candidates(context: RunContext, evaluated: Sequence[str]) -> str:
     if not candidates:
         reasons = "; ".join(f"{c.name}: {c.note}" for c in known.values() if c.note) or "no reason was recorded"
         raise RunError(f"No candidate could be evaluated: {reasons}")
-    # The jobs are done: asking again finds their results by their keys.
-    ladder = await ladder_of(context)
-    payloads = [p for c in candidates for rung in range(ladder.rungs) for p in payloads_of(context, c, ladder, rung)]
-    evaluations = [e for e in await context.jobs.run_all(payloads) if isinstance(e, Evaluation)]
+    measured = await repeat_survivors(context, await _first_runs(context, candidates))
+    evaluations = [e for r in measured.values() for e in r.evaluations]
     board = leaderboard("screen", candidates, evaluations, context.sow.benchmarks_of(Role.SCREEN))
-    board = await with_noise(context, board, evaluations)
+    board = await with_noise(context, with_reasons(board, measured), measured)
     await context.records.put(context.run_id, "leaderboard.screen", board)
     await keep_outcomes(context, board)
     leader = board.rows[0]
@@ -127,3 +126,15 @@ async def rank_candidates(context: RunContext, evaluated: Sequence[str]) -> str:
         stage=Stage.EXPERIMENT, leader=leader.candidate.id,
     )  # fmt: skip
     return leader.candidate.id
+
+
+async def _first_runs(context: RunContext, candidates: Sequence[Candidate]) -> list[Repeated]:
+    """Return what candidates reached on all items under the SoW's own seed."""
+    ladder = await ladder_of(context)
+    found = []
+    for candidate in candidates:
+        # The jobs are done: asking again finds their results by their keys.
+        payloads = [p for rung in range(ladder.rungs) for p in payloads_of(context, candidate, ladder, rung)]
+        results = await context.jobs.run_all(payloads)
+        found.append(Repeated(candidate, [[r for r in results if isinstance(r, Evaluation)]]))
+    return found

@@ -33,5 +33,6 @@ def _with_outcome(row: Applicability, candidates: Mapping[str, Candidate], board
     if place is not None:
         tied = sum(r.tie_group == place.tie_group for r in board.rows) > 1
         words = f"rank {place.rank} of {len(board.rows)} with {place.score.value:.1%}{' (tied)' if tied else ''}"
+        words += f", mean of {place.seeds} seeds" if place.seeds > 1 else ""
         return row.evolve(candidate_id=candidate.id, fidelity=candidate.fidelity, outcome=words)
     return row.evolve(candidate_id=candidate.id, outcome=f"no result: {candidate.note or 'it was not evaluated'}")

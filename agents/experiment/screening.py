@@ -3,6 +3,8 @@
 Rungs double the items. A candidate goes on unless it is in the lower half of what was measured on its rung so far and
 the best of them is better beyond chance: what the evidence can't separate is never dropped. Decisions are made as
 results come (candidates don't wait for each other); baselines see everything. With few items there is one rung.
+
+Rungs over seeds follow once all items are seen: `agents.experiment.seeds`.
 """
 
 import math
@@ -104,14 +106,15 @@ async def screened(context: RunContext, candidate: Candidate) -> list[Evaluation
         results = await context.jobs.run_all(payloads_of(context, candidate, ladder, rung))
         found += [r for r in results if isinstance(r, Evaluation)]
         if rung + 1 < ladder.rungs:
-            reason = _over_budget(context, found) or await _behind(context, candidate, ladder, rung)
+            reason = over_budget(context, found) or await _behind(context, candidate, ladder, rung)
             if reason:
                 seen = f"{ladder.items(rung + 1)} of {ladder.items(ladder.rungs)} items"
                 raise StoppedEarlyError(f"{STOPPED} {seen}: {reason}.")
     return found
 
 
-def _over_budget(context: RunContext, found: Sequence[Evaluation]) -> str:
+def over_budget(context: RunContext, found: Sequence[Evaluation]) -> str:
+    """Return that a candidate's evaluations used up its budget, or an empty text."""
     minutes = context.sow.experiments.budget_minutes_per_method
     used = sum(e.cost.load_s + e.cost.merge_s + e.cost.generate_s + e.cost.grade_s for e in found) / 60
     return f"its budget of {minutes:g} min is used up" if minutes is not None and used >= minutes else ""

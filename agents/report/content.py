@@ -79,11 +79,11 @@ class ReportInput(Value):
         own = [e for e in self.evaluations if e.candidate_id == candidate_id and e.role == role]
         return tuple(short_id(e.id) for e in own)
 
-    def seconds(self, candidate_id: str, role: str) -> float | None:
-        """Return what evaluating a candidate took: merging, generating and grading; None where nothing was measured."""
-        own = [e.cost for e in self.evaluations if e.candidate_id == candidate_id and e.role == role]
+    def seconds(self, row: Ranked, role: str) -> float | None:
+        """Return what a row took, a seed: merging, generating and grading; None where nothing was measured."""
+        own = [e.cost for e in self.evaluations if e.candidate_id == row.candidate.id and e.role == role]
         total = sum(c.load_s + c.merge_s + c.generate_s + c.grade_s for c in own)
-        return total if own and total > 0 else None
+        return total / row.seeds if own and total > 0 else None
 
 
 def percent(value: float, digits: int = 1) -> str:

@@ -170,7 +170,8 @@ def tried_section(report: ReportInput, say: Say) -> Section | None:
 
 def board_table(report: ReportInput, board: Leaderboard, say: Say, caption: str) -> Table:
     """Return a leaderboard as a table; a line between tie groups, baselines in gray."""
-    columns = ("rank", "group", "candidate", "score", "interval", "to_leader", "seconds")
+    columns = ["rank", "group", "candidate", "score", "interval", "to_leader", "seconds"]
+    columns += ["seeds", "seeds_note"] if board.repeated else []
     rows = tuple(_board_row(report, board, row, say) for row in board.rows)
     muted = tuple(i for i, r in enumerate(board.rows) if r.candidate.kind == "baseline")
     return Table(columns=tuple(say(c) for c in columns), rows=rows, caption=say(caption), muted=muted)
@@ -178,7 +179,7 @@ def board_table(report: ReportInput, board: Leaderboard, say: Say, caption: str)
 
 def _board_row(report: ReportInput, board: Leaderboard, row: Ranked, say: Say) -> tuple[Cell, ...]:
     refs = report.refs(row.candidate.id, board.role)
-    seconds = report.seconds(row.candidate.id, board.role)
+    seconds = report.seconds(row, board.role)
     behind = f"{gap(row.difference)}  ({point_interval(row.difference)})" if row.difference else "–"
     return (
         Cell(text=str(row.rank), kind="number"),
@@ -188,6 +189,7 @@ def _board_row(report: ReportInput, board: Leaderboard, row: Ranked, say: Say) -
         Cell(text=interval(row.score), kind="number"),
         Cell(text=behind, kind="number"),
         Cell(text=f"{seconds:.1f}" if seconds is not None else "–", kind="number"),
+        *((Cell(text=str(row.seeds), kind="number"), Cell(text=row.seeds_note or "–")) if board.repeated else ()),
     )
 
 
@@ -213,8 +215,8 @@ def _forest(board: Leaderboard, say: Say, name: str = "forest") -> Figure:
         name, [r.candidate.name for r in rows], [_ends(r.score) for r in rows], [r.candidate.kind.value for r in rows],
         _axis(board, say),
     )  # fmt: skip
-    lines = [f"{r.candidate.id},{r.score.value:.6f},{_low_high(r.score)},{r.tie_group}" for r in board.rows]
-    data = "\n".join(("candidate,score,low,high,tie_group", *lines)) + "\n"
+    lines = [f"{r.candidate.id},{r.score.value:.6f},{_low_high(r.score)},{r.tie_group},{r.seeds}" for r in board.rows]
+    data = "\n".join(("candidate,score,low,high,tie_group,seeds", *lines)) + "\n"
     return Figure(name=name, caption=say("forest_caption"), svg=svg, alt=say("forest_caption"), data=data)
 
 
@@ -223,7 +225,7 @@ def _low_high(score: Score) -> str:
 
 
 def _pareto(report: ReportInput, board: Leaderboard, say: Say) -> Iterator[Figure]:
-    rows = [(r, s) for r in board.rows if (s := report.seconds(r.candidate.id, board.role)) is not None]
+    rows = [(r, s) for r in board.rows if (s := report.seconds(r, board.role)) is not None]
     if len(rows) < 3:
         return
     dots = [(s, r.score.value * _factor(r.score), r.candidate.kind.value, r.candidate.name) for r, s in rows]

@@ -110,6 +110,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "interval": ("95 % interval", "95 % 区间"),
     "to_leader": ("To the leader", "与首位之差"),
     "seconds": ("Seconds", "秒"),
+    "seeds": ("Seeds", "种子数"),
+    "seeds_note": ("Why no more seeds", "未用更多种子的原因"),
     "screen_caption": (
         "All candidates on the screening slices. All below a tie group are worse than its best, beyond chance.",
         "筛选切片上的全部候选。并列组之下的候选都显著差于该组最好者。",

@@ -1,8 +1,10 @@
 """Intervals by resampling items, and paired tests by flipping signs.
 
-Items are resampled within their benchmark (stratified). The interval is BCa (Efron 1987) where it exists, else the
-percentile interval; scores that are all equal carry no information about spread, so they get Wilson's interval, which
-is wider than the truth for any score in [0, 1] of that mean. Seeds make every result repeatable.
+Items are resampled within their benchmark (stratified), each with its seeds inside: an item's score is its mean over
+seeds, and seeds are no further items. What redrawn models add is in `core.statistics.draws`. The interval is BCa (Efron
+1987) where it exists, else the percentile interval; scores that are all equal carry no information about spread, so
+they get Wilson's interval, which is wider than the truth for any score in [0, 1] of that mean. Seeds of the resampling
+make every result repeatable.
 """
 
 from collections.abc import Sequence
@@ -12,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 from core.statistics.binomial import mcnemar_exact, wilson
+from core.statistics.draws import between_draws, between_items, widened
 from core.statistics.strata import Array, Scores, arrays, differences, shares, weighted_mean
 from core.types.evaluation import Interval
 
@@ -33,14 +36,20 @@ class Difference:
 
 def score_interval(scores: Scores, *, level: float = 0.95, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
     """Return the interval of a weighted mean score."""
+    over_items = _score_interval(scores, level, (seed, resamples))
+    spreads = between_items(scores), (between_draws(scores),)
+    interval, _ = widened(over_items, weighted_mean(scores), 1.0, spreads)
+    return interval.evolve(low=max(0.0, interval.low), high=min(1.0, interval.high))
+
+
+def _score_interval(scores: Scores, level: float, draw: tuple[int, int]) -> Interval:
     data = arrays(scores)
     if len(data) == 1 and set(np.unique(data[0])) <= {0.0, 1.0}:
         return wilson(float(data[0].sum()), len(data[0]), level)
     if all(_constant(a) for a in data):
         items = sum(len(a) for a in data)
         return wilson(weighted_mean(scores) * items, items, level).evolve(method="wilson (all items equal)")
-    interval = _resampled(data, shares(scores), level, (seed, resamples))
-    return interval.evolve(low=max(0.0, interval.low), high=min(1.0, interval.high))
+    return _resampled(data, shares(scores), level, draw)
 
 
 def paired_difference(
@@ -55,9 +64,13 @@ def paired_difference(
     value = float(sum(w * d.mean() for w, d in zip(weights, data, strict=True)))
     items = sum(len(d) for d in data)
     p_value, test = _p_value(data, weights, (seed, resamples))
-    if all(_constant(d) for d in data):
-        return Difference(value, _constant_interval(value, items, level), p_value, items, test)
-    return Difference(value, _resampled(data, weights, level, (seed, resamples)), p_value, items, test)
+    constant = all(_constant(d) for d in data)
+    over_items = (
+        _constant_interval(value, items, level) if constant else _resampled(data, weights, level, (seed, resamples))
+    )
+    spreads = between_items(pairs), (between_draws(first), between_draws(second))
+    interval, p_drawn = widened(over_items, value, p_value, spreads)
+    return Difference(value, interval, p_drawn, items, test if p_drawn == p_value else "t over items and draws")
 
 
 def _constant(values: Array) -> bool:

@@ -18,10 +18,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Stratum:
-    """One benchmark's scores by item, and its weight."""
+    """One benchmark's scores by item, and its weight.
+
+    `scores` are means over seeds. Where each seed made another model (a redrawn merge), `draws` has each one's scores.
+    """
 
     scores: Mapping[str, float]
     weight: float = 1.0
+    draws: tuple[Mapping[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         if self.weight <= 0:

@@ -72,6 +72,8 @@ class Ranked(Value):
     skills: dict[str, Score] = Field(default_factory=dict)
     evaluation_ids: tuple[str, ...] = ()
     difference: Score | None = Field(None, description="paired difference to the leader")
+    seeds: int = Field(1, ge=1, description="seeds it was measured under; an item's score is its mean over them")
+    seeds_note: str = Field("", description="why it was measured under no more seeds; empty: all that were asked for")
 
 
 class Leaderboard(Value):
@@ -82,3 +84,8 @@ class Leaderboard(Value):
     rows: tuple[Ranked, ...]
     noise_floor: float | None = None
     note: str = ""
+
+    @property
+    def repeated(self) -> bool:
+        """Return whether rows differ in how often they were measured, or were measured more than once."""
+        return any(r.seeds > 1 or r.seeds_note for r in self.rows)

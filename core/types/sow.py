@@ -108,6 +108,12 @@ class ExperimentSpec(Value):
     budget_minutes_per_method: float | None = Field(None, gt=0)
     budget_usd_per_method: float | None = Field(2.0, gt=0, description="what the agent of one reproduction may spend")
     reproduce: bool = Field(False, description="reproduce works without a built-in method from their repositories")
+    seeds: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="most seeds that a candidate is screened under, while it may be the best; 1: the SoW's own alone",
+    )
     noise_seeds: int = Field(
         2,
         ge=0,

@@ -120,7 +120,8 @@ async def sample_run(db: Database, queue: Queue, artifacts: ArtifactStore, sow: 
     rows = tuple(
         Ranked(
             rank=rank, tie_group=1 if rank < 4 else rank - 2, candidate=_candidate(identity), score=_score(passed / 40),
-            difference=None if rank == 1 else _score((passed - 31) / 40),
+            difference=None if rank == 1 else _score((passed - 31) / 40), seeds=2 if rank < 4 else 1,
+            seeds_note="" if rank < 4 else f"stopped after 1 of 2 seeds {HOSTILE}",
         )
         for rank, (identity, passed) in enumerate(passes.items(), 1)
     )  # fmt: skip

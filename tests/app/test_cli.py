@@ -54,6 +54,8 @@ async def test_what_can_be_read(api: Api, sampled: Sampled, tmp_path: Path) -> N
     assert "optimize" in one[1]
     assert "best so far: TIES" in one[1]
     assert "77.5  [69.5, 85.5]" in board[1]
+    assert "seeds" in board[1]
+    assert "stopped" in board[1]
     assert "classify works 1-20" in decisions[1]
     assert json.loads(conversation[1])["rows"][0]["candidate"]["id"] == "ties"
     assert (tmp_path / "out" / sampled.run.id / "survey" / "survey.bib").read_text() == "bib"

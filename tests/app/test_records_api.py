@@ -71,6 +71,8 @@ async def test_leaderboards(api: Api, sampled: Sampled) -> None:
     board = (await api.http.get(address)).json()
     assert board["role"] == "screen"
     assert [r["candidate"]["id"] for r in board["rows"]] == ["ties", "linear", "dare", "slerp", "base"]
+    assert [r["seeds"] for r in board["rows"]] == [2, 2, 2, 1, 1]
+    assert board["rows"][3]["seeds_note"].startswith("stopped after 1 of 2 seeds")
     assert (await api.http.get(address, params={"role": "screen"})).json() == board
     assert (await api.http.get(address, params={"role": "confirm"})).status_code == 404
     assert (await api.http.get(address, params={"role": "odd"})).status_code == 422

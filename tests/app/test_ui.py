@@ -67,6 +67,8 @@ async def test_a_run_shows_where_it_is(browser: httpx.AsyncClient, sampled: Samp
     assert "77.5" in text
     assert "7 / 20" in text
     assert text.count('class="new-group"') == 2
+    assert "Why no more</th>" in text
+    assert "stopped after 1 of 2 seeds" in text
     assert "/static/live.js" in text
 
 

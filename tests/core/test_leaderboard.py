@@ -83,3 +83,41 @@ def test_without_slices_the_score_itself_ranks() -> None:
     board = leaderboard("screen", [candidate("a"), candidate("b")], plain, [])
     assert [(r.candidate.id, r.score.value) for r in board.rows] == [("b", 0.7), ("a", 0.3)]
     assert [r.tie_group for r in board.rows] == [1, 2]
+
+
+def again(found: Evaluation, seed: int, checksum: str = "") -> Evaluation:
+    return found.evolve(id=f"{found.id}-{seed}", sampling=Sampling(temperature=0.2, seed=seed), model_checksum=checksum)
+
+
+def test_seeds_are_averaged_inside_items_and_counted_in_the_row() -> None:
+    a, b = evaluation("a", "code", 62), evaluation("b", "code", 60)
+    once = leaderboard("screen", [candidate("a"), candidate("b")], [a, b], [CODE])
+    board = leaderboard("screen", [candidate("a"), candidate("b")], [a, again(a, 1), again(a, 2), b], [CODE])
+    assert [(r.candidate.id, r.seeds, r.score.items) for r in board.rows] == [("a", 3, 100), ("b", 1, 100)]
+    assert [r.score for r in board.rows] == [r.score for r in once.rows]
+    assert [r.difference for r in board.rows] == [r.difference for r in once.rows]
+    assert len(board.rows[0].evaluation_ids) == 3
+    other = again(evaluation("a", "code", 52), 1)
+    halved = leaderboard("screen", [candidate("a"), candidate("b")], [a, other, b], [CODE])
+    assert {r.candidate.id: r.score.value for r in halved.rows} == {"a": pytest.approx(0.57), "b": 0.6}
+
+
+def test_draws_count_where_the_model_is_another_and_only_there() -> None:
+    a, b = evaluation("a", "code", 62), evaluation("b", "code", 30)
+    methods = []
+    for checksums in (("m", "m"), ("m", "n")):
+        runs = [again(a, 1, checksums[0]), again(evaluation("a", "code", 50), 2, checksums[1])]
+        board = leaderboard("screen", [candidate("a"), candidate("b")], [*runs, b], [CODE])
+        methods.append(board.rows[0].score.interval.method)  # type: ignore[union-attr]
+    assert ["draws" in m for m in methods] == [False, True]
+
+
+def test_a_command_measured_under_more_seeds_is_compared_over_those_in_common() -> None:
+    def run(name: str, passed: int, seed: int) -> Evaluation:
+        return again(evaluation(name, "command", passed), seed).evolve(outcomes=())
+
+    found = [run("a", 70, 0), run("a", 72, 1), run("a", 90, 2), run("b", 60, 0), run("b", 61, 1), run("c", 50, 0)]
+    board = leaderboard("screen", [candidate(n) for n in "abc"], found, [])
+    assert [(r.candidate.id, r.seeds) for r in board.rows] == [("a", 3), ("b", 2), ("c", 1)]
+    assert board.rows[1].difference.value == pytest.approx(-0.105)  # type: ignore[union-attr]
+    assert {r.tie_group for r in board.rows} == {1}, "one number shows nothing against numbers that scatter"

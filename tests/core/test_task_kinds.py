@@ -42,6 +42,15 @@ def test_all_methods_and_a_budget_of_trials() -> None:
     assert search.evaluations == 3
 
 
+def test_seeds_are_counted_at_most_and_hold_the_noise_floors() -> None:
+    tasks = {**MERGE, "experiments": {"methods": ["linear", "dare_ties"], "noise_seeds": 2, "seeds": 4}}
+    forecast = task_kind("merge").forecast(validate_sow(tasks))
+    assert forecast.slices[0].evaluations == 4 * 5
+    assert any("nobody stopped" in n for n in forecast.notes)
+    greedy = validate_sow({**tasks, "benchmarks": [{**MERGE["benchmarks"][0], "sampling": {}}, MERGE["benchmarks"][1]]})  # type: ignore[index]
+    assert task_kind("merge").forecast(greedy).slices[0].evaluations == 5 + 3
+
+
 def test_all_is_every_row_that_can_run_and_the_others_say_why() -> None:
     sow = validate_sow({**MERGE, "experiments": {"methods": "all"}})
     left_out = {n: why for n, d in DECLARATIONS.items() if (why := hindrance(sow, d))}

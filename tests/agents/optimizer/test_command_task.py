@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from agents.context import RunContext
+from agents.experiment.agent import rank_candidates
 from agents.optimizer.agent import optimize_leader
 from agents.optimizer.confirm import confirm_finalists
 from agents.report.agent import write_report
@@ -15,7 +16,7 @@ from core.db import Database
 from core.errors import JobFailedError
 from core.leaderboard import leaderboard
 from core.queue import Queue
-from core.types.candidate import Leaderboard
+from core.types.candidate import Applicabilities, Leaderboard
 from core.types.evaluation import Evaluation
 from core.types.job import CommandEvaluate, JobPayload, JobResult
 from core.types.optimization import Confirmation, OptimizationResult
@@ -142,3 +143,18 @@ async def test_numbers_that_the_sow_names_are_searched_and_confirmed(
     assert ("trial-", "confirm") not in roles
     report = (await context.artifacts.get(context.run_id, "report.md")).decode()
     assert "in the search went from -940 to" in report
+
+
+async def test_a_command_is_screened_over_seeds_until_nobody_else_may_be_the_best(
+    db: Database, queue: Queue, tmp_path: Path
+) -> None:
+    sow = command_sow(tmp_path, {"old": 900, "new": 850}).evolve(experiments={"seeds": 4})
+    context = await screened(db, queue, tmp_path, sow, jobs := CommandJobs())
+    await context.records.put(context.run_id, "applicability", Applicabilities(rows=()))
+    assert await rank_candidates(context, ["old", "new"]) == "new"
+    board = await context.records.get(context.run_id, "leaderboard.screen", Leaderboard)
+    # One run shows no difference; two that no seed moves show it for good.
+    assert [(r.candidate.id, r.seeds, r.tie_group) for r in board.rows] == [("new", 2, 1), ("old", 2, 2)]
+    assert board.rows[0].seeds_note == "stopped after 2 of 4 seeds: no other candidate may be the best"
+    assert "behind new" in board.rows[1].seeds_note
+    assert len({p.seed for p in jobs.asked}) == 2

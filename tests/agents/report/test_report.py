@@ -110,6 +110,21 @@ def test_hostile_text_stays_text(sample: ReportInput) -> None:
     assert row.replace("\\|", "").count("|") in {h.count("|") for h in heads}
 
 
+def test_a_row_says_under_how_many_seeds_it_was_measured(sample: ReportInput, files: Mapping[str, str]) -> None:
+    board = sample.leaderboards["screen"]
+    last = board.rows[-1].evolve(seeds_note="stopped after 1 of 4 seeds: far behind")
+    rows = (*(r.evolve(seeds=4) for r in board.rows[:-1]), last)
+    report = sample.evolve(leaderboards={**sample.leaderboards, "screen": board.evolve(rows=rows)})
+    found = report_files(report, "Text.")
+    for name in ("report.html", "report.md"):
+        assert "stopped after 1 of 4 seeds: far behind" in found[name]
+        assert "Why no more seeds" in found[name]
+        assert "Why no more seeds" not in files[name], "a column that says nothing"
+    seconds = [r.seconds(board.rows[0].evolve(seeds=n), "screen") for r, n in ((report, 1), (report, 4))]
+    assert seconds[0] == pytest.approx(4 * seconds[1])  # type: ignore[operator]
+    assert found["figures/forest.csv"].splitlines()[1].endswith(",4")
+
+
 def test_markdown_tables_are_tables(files: Mapping[str, str]) -> None:
     lines = files["report.md"].splitlines()
     rules = [n for n, line in enumerate(lines) if re.fullmatch(r"\|( -+:? \|)+", line)]

@@ -13,6 +13,7 @@ from torch import nn
 
 from core.errors import InvalidInputError, RunError
 from core.merging_table import recipe_config
+from core.recipes import redrawn
 from core.types.recipe import Recipe
 from tests.worker.merge.models import load_bank, load_model
 from worker.merge.adapter import LoraAdapter
@@ -235,6 +236,16 @@ def test_fused_parameters_get_the_same_rows(name: str, models_dir: Path) -> None
     merge_into(plain, bank, recipe(name))
     for tensor, parameter in plain.named_parameters():
         assert torch.equal(views[tensor], parameter.data)
+
+
+@pytest.mark.parametrize("name", ["dare_ties", "della", "ra_dare_linear", "ra_lori"])
+def test_another_seed_draws_another_model(name: str, llama_dir: Path) -> None:
+    bank, model = load_bank(llama_dir), load_model(llama_dir)
+    made = [merge_into(model, bank, redrawn(recipe(name), shift)).checksum for shift in (0, 1, 1)]
+    assert made[0] != made[1] == made[2]
+    assert merge_into(model, bank, recipe(name)).checksum == made[0]
+    fixed = recipe("task_arithmetic")
+    assert redrawn(fixed, 1) == fixed
 
 
 def test_a_resident_model_of_other_shape_is_refused(llama_dir: Path, gemma_dir: Path) -> None:
