@@ -16,6 +16,7 @@ from agents.experiment import check_submission
 from agents.experiment.brief import task_text
 from agents.experiment.submission import Submission, SubmissionRefusedError, accept, contract_of, leaks
 from agents.gateway import Gateway, Grant
+from agents.sandbox.network import EgressRecord, Network
 from agents.sandbox.openhands import AGENT_PORT, Conversed, Ended, Job, sandbox_token
 from agents.sandbox.openhands_events import write_whole
 from agents.sandbox.port import (
@@ -91,6 +92,7 @@ class Reproduction:
     max_iterations: int = 80
     canaries: Sequence[str] = ()
     gpu: str | None = None
+    network: Network = field(default_factory=Network)
 
 
 Keep = Callable[[Reproduced], Awaitable[None]]
@@ -145,12 +147,17 @@ async def reproduce(task: Reproduction, around: Surroundings, keep: Keep | None 
 
 async def _started(task: Reproduction, around: Surroundings) -> Sandbox:
     """Start the sandbox; an executor that has lost the run to us is given time to let go of it."""
+
+    async def report(record: EgressRecord) -> None:
+        data = {**record.model_dump(mode="json"), "sandbox": task.id, "work": task.work.key}
+        await around.journal.event("sandbox.network", record.words, stage=Stage.EXPERIMENT, **data)
+
     for _ in range(HELD_TRIES):
         try:
-            return await around.tier.start(_spec(task, around))
+            return await around.tier.start(_spec(task, around), report)
         except SandboxHeldError:
             await asyncio.sleep(1.0)
-    return await around.tier.start(_spec(task, around))
+    return await around.tier.start(_spec(task, around), report)
 
 
 def _grant(task: Reproduction, around: Surroundings, sandbox: Sandbox, before: Account) -> Grant:
@@ -180,6 +187,7 @@ def _spec(task: Reproduction, around: Surroundings) -> SandboxSpec:
         limits=task.limits,
         mounts=tuple(mounts),
         gateway=around.address,
+        network=task.network,
         agent_port=AGENT_PORT,
         gpu=task.gpu,
         persistent=True,
@@ -188,7 +196,8 @@ def _spec(task: Reproduction, around: Surroundings) -> SandboxSpec:
 
 def _furnish(sandbox: Sandbox, task: Reproduction) -> None:
     contract = contract_of(task.base, task.parents)
-    upload(sandbox, "task/TASK.md", task_text(task.work, contract, repository=task.repository is not None).encode())
+    text = task_text(task.work, contract, task.network, repository=task.repository is not None)
+    upload(sandbox, "task/TASK.md", text.encode())
     upload(sandbox, "task/contract.json", contract.model_dump_json(indent=1).encode())
     upload(sandbox, "task/check", Path(check_submission.__file__).read_bytes())
 

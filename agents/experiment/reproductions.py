@@ -17,6 +17,7 @@ from agents.experiment.agent import evaluate_candidate
 from agents.experiment.claims import claims_of
 from agents.experiment.repository import Fetched, fetch, fetchable
 from agents.experiment.reproduce import Reproduced, Reproduction, reproduce
+from agents.experiment.sandbox_network import network_of, network_words
 from agents.experiment.sandboxes import SANDBOX_MB, Sandboxes
 from agents.experiment.screening import STOPPED
 from agents.experiment.submission import Submission, SubmissionKind
@@ -125,6 +126,8 @@ async def _reproduced(context: RunContext, work: Work, row: ReproductionRow, san
     row = row.evolve(repository=fetched.url, revision=fetched.revision, tier=around.tier.name)
     await _put(context, row)
     task = await _task(context, work, (row.sandbox, folder), fetched)
+    words = network_words(task.network, context.sow.experiments)
+    await context.journal.event("reproduction.network", words, stage=Stage.EXPERIMENT, sandbox=row.sandbox)
     made: list[ReproductionRow] = []
 
     async def keep(said: Reproduced) -> None:
@@ -146,7 +149,7 @@ async def _task(context: RunContext, work: Work, place: tuple[str, Path], fetche
     return Reproduction(
         id=sandbox, work=work, base=models.base.name, parents=parents, out=folder / "accepted",
         repository=fetched.folder, data=data, limits=limits, budget_usd=sow.experiments.budget_usd_per_method,
-        canaries=canaries,
+        canaries=canaries, network=network_of(context.settings, sow.experiments),
     )  # fmt: skip
 
 
