@@ -79,6 +79,10 @@ class Settings(BaseSettings):
     grader_tier: str = Field("bubblewrap", pattern="^(bubblewrap|container|subprocess)$", description="grading sandbox")
     sandbox_tier: str = Field("auto", pattern="^(auto|docker|bubblewrap)$", description="sandbox of reproductions")
     sandbox_slots: int = Field(0, ge=0, description="reproductions at a time; 0: by CPUs and memory of this machine")
+    sandbox_python: Path | None = Field(
+        None,
+        description="interpreter with the agent server for bubblewrap sandboxes; unset: the one of `make sandbox-env`",
+    )
     sandbox_hosts: str = Field(
         "", description="public hosts that sandboxes may reach, by commas: host or *.host, :port where not 443; empty:"
         " none",
@@ -86,8 +90,8 @@ class Settings(BaseSettings):
     sandbox_private_hosts: str = Field(
         "", description="host:ports that sandboxes may reach though they are at addresses that are not public (mirrors)"
     )
-    sandbox_index_url: str | None = Field(
-        None, description="package index that pip in sandboxes uses; its host must be one of those"
+    sandbox_index_url: str = Field(
+        "", description="package index that pip in sandboxes uses; its host must be one of those"
     )
     sandbox_download_mb: int = Field(4096, ge=0, description="what one sandbox may download")
     sandbox_upload_mb: int = Field(64, ge=0, description="what one sandbox may send to those hosts")
@@ -111,14 +115,14 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _index_is_reached(self) -> Self:
-        url = urlsplit(self.sandbox_index_url or "")
-        if self.sandbox_index_url is None:
-            list(self.sandbox_rules)
+        rules = self.sandbox_rules
+        if not self.sandbox_index_url:
             return self
+        url = urlsplit(self.sandbox_index_url)
         if url.scheme not in {"http", "https"} or not url.hostname or "@" in url.netloc:
             raise ValueError("sandbox_index_url must be http(s)://host/…, without a password: sandboxes can read it")
         port = url.port or {"http": 80, "https": 443}[url.scheme]
-        if not any(rule.covers(url.hostname, port) for rule in self.sandbox_rules):
+        if not any(rule.covers(url.hostname, port) for rule in rules):
             raise ValueError(f"sandbox_index_url is at {url.hostname}:{port}, which sandbox_hosts does not allow")
         return self
 

@@ -45,7 +45,7 @@ class Network(Value):
 
     hosts: tuple[HostRule, ...] = ()
     limits: EgressLimits = EgressLimits()
-    index_url: str | None = None
+    index_url: str = ""
 
     @property
     def policy(self) -> NetworkPolicy:
