@@ -52,7 +52,7 @@ def task_text(work: Work, contract: Contract, network: Network, *, repository: b
     return TEMPLATE.format(
         models=", ".join(f"`{name}`" for name in contract.models),
         base=contract.base,
-        repository="- `repository/`: the work's repository, read-only.\n" if repository else "",
+        repository="- `repository/`: the work's repository.\n" if repository else "",
         network=ALLOWED.format(hosts=hosts) if hosts else NO_NETWORK,
         title=" ".join(work.title.split()),
         abstract=quoted,

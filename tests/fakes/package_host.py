@@ -1,8 +1,9 @@
-"""A package host on loopback, in the clear and by TLS: a simple index with one tiny wheel, and files of any size."""
+"""A package host on loopback, in the clear and by TLS: a simple index with one tiny wheel, files of any size, git."""
 
 import base64
 import hashlib
 import io
+import os
 import socket
 import ssl
 import subprocess
@@ -42,7 +43,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         host: PackageHost = self.server.host
         host.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
-        if self.path == "/simple/tinypackage/":
+        if self.path.startswith("/git/"):
+            self._git(b"")
+        elif self.path == "/simple/tinypackage/":
             self._answer(f'<a href="/files/{WHEEL}">{WHEEL}</a>'.encode(), "text/html")
         elif self.path == f"/files/{WHEEL}":
             self._answer(wheel())
@@ -52,11 +55,29 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(b"hello from " + NAME.encode())
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        self._answer(b"taken")
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.path.startswith("/git/"):
+            self._git(body)
+        else:
+            self._answer(b"taken")
 
-    def _answer(self, body: bytes, kind: str = "application/octet-stream") -> None:
-        self.send_response(200)
+    def _git(self, body: bytes) -> None:
+        """Answer by git's own program for servers (CGI)."""
+        path, _, query = self.path.removeprefix("/git").partition("?")
+        environment = {
+            "PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": str(self.server.host.repositories), "PATH_INFO": path,
+            "GIT_HTTP_EXPORT_ALL": "1", "QUERY_STRING": query, "REQUEST_METHOD": self.command,
+            "CONTENT_TYPE": self.headers.get("content-type", ""), "CONTENT_LENGTH": str(len(body)),
+            "HTTP_CONTENT_ENCODING": self.headers.get("content-encoding", ""),
+            "GIT_PROTOCOL": self.headers.get("git-protocol", ""),
+        }  # fmt: skip
+        said = subprocess.run(["git", "http-backend"], input=body, env=environment, capture_output=True, check=True)
+        head, _, answer = said.stdout.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        self._answer(answer, headers["Content-Type"], int(headers.get("Status", "200").split()[0]))
+
+    def _answer(self, body: bytes, kind: str = "application/octet-stream", status: int = 200) -> None:
+        self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -75,7 +96,10 @@ class _Server(ThreadingHTTPServer):
 
 
 class PackageHost:
-    """Both servers. `certificate` signs for NAME; `asked` has the path and the headers of each request."""
+    """Both servers. `certificate` signs for NAME; `asked` has the path and the headers of each request.
+
+    Git repositories below `repositories` are served at `/git/`.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
@@ -88,6 +112,7 @@ class PackageHost:
         )  # fmt: skip
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, key)
+        self.repositories = folder / "repositories"
         self.asked: list[tuple[str, dict[str, str]]] = []
         self._servers = [self._started(None), self._started(context)]
         self.http_port, self.https_port = (server.server_port for server in self._servers)
