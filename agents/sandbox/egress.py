@@ -199,9 +199,16 @@ class EgressProxy:
         """Give what is to be called at every sign of life; end what goes on in silence."""
         seconds = self._network.limits.idle_s
         now = asyncio.get_running_loop().time
+        watch = asyncio.timeout(seconds)
+
+        def awake() -> None:
+            # Bytes may still come between the end of the time and the cancellation that follows.
+            if not watch.expired():
+                watch.reschedule(now() + seconds)
+
         try:
-            async with asyncio.timeout(seconds) as watch:
-                yield lambda: watch.reschedule(now() + seconds)
+            async with watch:
+                yield awake
         except TimeoutError:
             raise EgressRefusedError(f"nothing was said for {seconds:g} s", 504, Verdict.CUT) from None
 
