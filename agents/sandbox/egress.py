@@ -12,37 +12,20 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import h11
 
+from agents.sandbox.egress_request import CHUNK, EgressRefusedError, EgressRequest, read_request
 from agents.sandbox.network import EgressRecord, Network, Report, Verdict, ignore
 from agents.sandbox.openhands_events import write_whole
-from core.errors import RunError
 from core.types.base import Value
-from core.types.host_rule import MAX_HOST, is_address, is_host, is_public
+from core.types.host_rule import is_address, is_host, is_public
 
-CHUNK = 65536
-MAX_METHOD = 20
 HEAD_S = 15.0
 CONNECT_S = 15.0
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"host"})
-PLAIN_METHODS = frozenset({"GET", "HEAD"})
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-class EgressRefusedError(RunError):
-    """A sandbox asked for what it may not reach."""
-
-    code = "egress_refused"
-
-    def __init__(self, message: str, answer: int = 403, verdict: Verdict = Verdict.REFUSED) -> None:
-        super().__init__(message)
-        self.answer = answer
-        self.verdict = verdict
 
 
 class Account(Value):
@@ -51,21 +34,6 @@ class Account(Value):
     requests: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
-
-
-@dataclass
-class _Request:
-    """One request, and what has passed for it. `rest` is what the client had sent after its head."""
-
-    method: str = "?"
-    host: str = ""
-    port: int = 0
-    head: bytes = b""
-    rest: bytes = b""
-    answered: bool = False
-    verdict: Verdict = Verdict.CUT
-    reason: str = "the sandbox ended"
-    passed: dict[str, int] = field(default_factory=lambda: {"bytes_in": 0, "bytes_out": 0})
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -100,7 +68,7 @@ class EgressProxy:
 
     async def _reported(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._count("requests", 1)
-        request = _Request()
+        request = EgressRequest()
         try:
             await self._serve(request, reader, writer)
             request.verdict, request.reason = Verdict.ALLOWED, ""
@@ -119,10 +87,10 @@ class EgressProxy:
                 )
             )  # fmt: skip
 
-    async def _serve(self, request: _Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, request: EgressRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(HEAD_S):
-                await _read(request, reader)
+                await read_request(request, reader)
         except (h11.RemoteProtocolError, ValueError, TimeoutError, EOFError) as error:
             raise EgressRefusedError("this is no request to a proxy", 400) from error
         limits = self._network.limits
@@ -140,7 +108,7 @@ class EgressProxy:
                 await self._answer(request, writer, far)
 
     @asynccontextmanager
-    async def _connected(self, request: _Request) -> AsyncIterator[Streams]:
+    async def _connected(self, request: EgressRequest) -> AsyncIterator[Streams]:
         """Connect to an address of the host, every one of which was checked."""
         far = None
         for address in await self._addresses(request.host, request.port):
@@ -176,7 +144,7 @@ class EgressProxy:
             raise EgressRefusedError(f"{host} leads to {inner[0]}, which is no public address")
         return addresses
 
-    async def _tunnel(self, request: _Request, near: Streams, far: Streams) -> None:
+    async def _tunnel(self, request: EgressRequest, near: Streams, far: Streams) -> None:
         """Pass bytes both ways until both sides have ended, the budget is used up, or both are silent."""
         self._spend(request, "bytes_out", len(request.rest))
         far[1].write(request.rest)
@@ -187,7 +155,7 @@ class EgressProxy:
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
 
-    async def _answer(self, request: _Request, writer: asyncio.StreamWriter, far: Streams) -> None:
+    async def _answer(self, request: EgressRequest, writer: asyncio.StreamWriter, far: Streams) -> None:
         """Send a plain request and pass on its answer, which ends the connection."""
         self._spend(request, "bytes_out", len(request.head))
         far[1].write(request.head)
@@ -214,7 +182,7 @@ class EgressProxy:
 
     async def _pump(
         self,
-        request: _Request,
+        request: EgressRequest,
         way: str,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
@@ -231,7 +199,7 @@ class EgressProxy:
         except ConnectionError:
             return
 
-    def _spend(self, request: _Request, way: str, count: int) -> None:
+    def _spend(self, request: EgressRequest, way: str, count: int) -> None:
         """Count bytes before they pass; raise EgressRefusedError where they would be more than allowed."""
         if getattr(self.used, way) + count > getattr(self._network.limits, way):
             self._count(way, getattr(self._network.limits, way) - getattr(self.used, way))
@@ -254,47 +222,6 @@ async def _read_away(reader: asyncio.StreamReader) -> None:
     with contextlib.suppress(TimeoutError, ConnectionError):
         async with asyncio.timeout(1.0):
             await reader.read(CHUNK)
-
-
-async def _read(request: _Request, reader: asyncio.StreamReader) -> None:
-    """Read the head of a request into it; raise an error of h11, ValueError or EOFError where it is none."""
-    parser = h11.Connection(h11.SERVER)
-    while (event := parser.next_event()) is h11.NEED_DATA:
-        data = await reader.read(CHUNK)
-        if not data:
-            raise EOFError
-        parser.receive_data(data)
-    if not isinstance(event, h11.Request):
-        raise ValueError(event)
-    method, target = event.method.decode("ascii"), event.target.decode("ascii")
-    connect = method == "CONNECT"
-    parts = urlsplit(f"//{target}" if connect else target)
-    if (not connect and parts.scheme != "http") or "@" in parts.netloc or len(method) > MAX_METHOD:
-        raise ValueError(target)
-    host, port = (parts.hostname or "").rstrip("."), parts.port or (0 if connect else 80)
-    if not host or len(host) > MAX_HOST or (connect and parts.netloc != target):
-        raise ValueError(target)
-    request.method, request.host, request.port = method, host, port
-    if connect:
-        parser.next_event()
-        request.rest = bytes(parser.trailing_data[0])
-        return
-    if request.method not in PLAIN_METHODS:
-        raise EgressRefusedError("plain http is for GET and HEAD; ask by https", 405)
-    request.head = _head(event, f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}", parts.netloc)
-
-
-def _head(event: h11.Request, path: str, netloc: str) -> bytes:
-    """Return the request as the host gets it: no header meant for a proxy, and the connection ends with the answer."""
-    named = {n.strip() for name, value in event.headers if name == b"connection" for n in value.lower().split(b",")}
-    dropped = HOP_BY_HOP | named
-    kept = [
-        (name, value)
-        for name, value in event.headers
-        if name not in dropped and not name.startswith(b"proxy-") and name != b"content-length"
-    ]
-    headers = [(b"host", netloc.encode()), *kept, (b"connection", b"close")]
-    return h11.Connection(h11.CLIENT).send(h11.Request(method=event.method, target=path, headers=headers)) or b""
 
 
 async def _say(writer: asyncio.StreamWriter, error: EgressRefusedError) -> None:

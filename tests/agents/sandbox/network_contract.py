@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from agents.sandbox.egress import CHUNK
+from agents.sandbox.egress_request import CHUNK
 from agents.sandbox.network import EgressLimits, EgressRecord, Network, NetworkPolicy, Verdict
 from agents.sandbox.port import Finished, SandboxSpec, Tier, run, upload
 from core.types.host_rule import HostRule
