@@ -216,7 +216,7 @@ async def test_works_are_reproduced_from_their_repositories_and_ranked(
     assert good["candidate_id"] in {r["candidate"]["id"] for r in confirmed["rows"]}
 
     assert_the_sandbox_held(events)
-    steps = (await api.http.get(f"{base}/reproductions/{good['candidate_id']}", params={"limit": 500})).json()["steps"]
+    steps = await all_steps(api, f"{base}/reproductions/{good['candidate_id']}")
     asked = [step["data"] for step in steps if step["kind"] == "sandbox.network"]
     assert {("localhost", "allowed"), ("elsewhere.example", "refused")} <= {(a["host"], a["verdict"]) for a in asked}
     report = (await ArtifactStore(db, state_dir / "artifacts").get(run.id, "report.md")).decode()
@@ -251,6 +251,16 @@ async def steps_while_it_runs(api: Api, base: str) -> bool:
             return False
         await asyncio.sleep(0.2)
     return False
+
+
+async def all_steps(api: Api, url: str) -> list[dict[str, Any]]:
+    """The agent's steps, page by page, as a reader of the transcript gets them."""
+    steps: list[dict[str, Any]] = []
+    while True:
+        page = (await api.http.get(url, params={"limit": 200, "after": steps[-1]["id"] if steps else 0})).json()
+        if not page["steps"]:
+            return steps
+        steps += page["steps"]
 
 
 async def needs_sandbox(folder: Path) -> None:
