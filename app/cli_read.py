@@ -155,6 +155,6 @@ def settings() -> None:
     for name, field in Settings.model_fields.items():
         choices = getattr(field.validation_alias, "choices", None)
         names = " or ".join(f"`{c}`" for c in choices) if choices else f"`{PREFIX}{name.upper()}`"
-        default = "" if field.default in {None, PydanticUndefined} else f"`{field.default}`"
+        default = "" if field.default in {None, "", PydanticUndefined} else f"`{field.default}`"
         lines.append(f"| {names} | {default} | {field.description} |")
     typer.echo("\n".join(lines))

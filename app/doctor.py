@@ -55,7 +55,7 @@ async def examine(settings: Settings) -> list[Check]:
     database, sources = await asyncio.gather(_database(settings), _sources(settings))
     return [
         _python(), database, await asyncio.to_thread(_gpu), await asyncio.to_thread(_docker),
-        await asyncio.to_thread(_bubblewrap), _agent_server(settings),
+        await asyncio.to_thread(_bubblewrap), _agent_server(settings), _sandbox_network(settings),
         *_packages(), _memory(), _disk(settings), *_keys(settings), *sources,
     ]  # fmt: skip
 
@@ -137,6 +137,11 @@ def _agent_server(settings: Settings) -> Check:
         detail = "not installed: works can't be reproduced in bubblewrap sandboxes"
         return Check(name="agent server", finding=Finding.NOTE, detail=detail, fix="make sandbox-env")
     return Check(name="agent server", finding=Finding.OK, detail=str(python))
+
+
+def _sandbox_network(settings: Settings) -> Check:
+    known = ", ".join(str(rule) for rule in settings.sandbox_rules)
+    return Check(name="sandbox network", finding=Finding.OK, detail=known or "none but the model's gateway")
 
 
 def _packages() -> list[Check]:

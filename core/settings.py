@@ -8,11 +8,13 @@ import os
 from functools import cached_property
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import OperatorError
+from core.types.host_rule import HostRule, read_rules
 
 PREFIX = "RESEARCH_AGENT_"
 
@@ -77,6 +79,22 @@ class Settings(BaseSettings):
     grader_tier: str = Field("bubblewrap", pattern="^(bubblewrap|container|subprocess)$", description="grading sandbox")
     sandbox_tier: str = Field("auto", pattern="^(auto|docker|bubblewrap)$", description="sandbox of reproductions")
     sandbox_slots: int = Field(0, ge=0, description="reproductions at a time; 0: by CPUs and memory of this machine")
+    sandbox_python: Path | None = Field(
+        None,
+        description="interpreter with the agent server for bubblewrap sandboxes; unset: the one of `make sandbox-env`",
+    )
+    sandbox_hosts: str = Field(
+        "", description="public hosts that sandboxes may reach, by commas: host or *.host, :port where not 443; empty:"
+        " none",
+    )  # fmt: skip
+    sandbox_private_hosts: str = Field(
+        "", description="host:ports that sandboxes may reach though they are at addresses that are not public (mirrors)"
+    )
+    sandbox_index_url: str = Field(
+        "", description="package index that pip in sandboxes uses; its host must be one of those"
+    )
+    sandbox_download_mb: int = Field(4096, ge=0, description="what one sandbox may download")
+    sandbox_upload_mb: int = Field(64, ge=0, description="what one sandbox may send to those hosts")
     engine: str = Field("transformers", pattern="^(transformers|vllm)$", description="generation engine of workers")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int = Field(0, ge=0, description="CPU threads of a worker; 0: all cores")
@@ -94,6 +112,24 @@ class Settings(BaseSettings):
         if self.stalled_after_s < 2 * self.heartbeat_s:
             raise ValueError("stalled_after_s must be at least twice heartbeat_s, or living processes count as dead")
         return self
+
+    @model_validator(mode="after")
+    def _index_is_reached(self) -> Self:
+        rules = self.sandbox_rules
+        if not self.sandbox_index_url:
+            return self
+        url = urlsplit(self.sandbox_index_url)
+        if url.scheme not in {"http", "https"} or not url.hostname or "@" in url.netloc:
+            raise ValueError("sandbox_index_url must be http(s)://host/…, without a password: sandboxes can read it")
+        port = url.port or {"http": 80, "https": 443}[url.scheme]
+        if not any(rule.covers(url.hostname, port) for rule in rules):
+            raise ValueError(f"sandbox_index_url is at {url.hostname}:{port}, which sandbox_hosts does not allow")
+        return self
+
+    @cached_property
+    def sandbox_rules(self) -> tuple[HostRule, ...]:
+        """Return the hosts that sandboxes may reach."""
+        return (*read_rules(self.sandbox_hosts), *read_rules(self.sandbox_private_hosts, private=True))
 
     @cached_property
     def artifact_dir(self) -> Path:

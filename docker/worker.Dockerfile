@@ -11,7 +11,8 @@ COPY worker worker
 COPY app app
 COPY migrations migrations
 # The lock file pins every version; extras decide what is installed of it.
-RUN /opt/venv/bin/uv pip install --no-cache --python /opt/venv/bin/python --constraint requirements.lock --no-verify-hashes ".[worker]"
+RUN /opt/venv/bin/uv pip install --no-cache --python /opt/venv/bin/python --constraint requirements.lock --no-verify-hashes ".[worker]" && \
+    /opt/venv/bin/python -c 'from core.bubblewrap import bubblewrap_binary; bubblewrap_binary()'
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
 RUN useradd --create-home --uid 10001 research && mkdir -p /var/lib/research-agent && chown research /var/lib/research-agent
 USER research

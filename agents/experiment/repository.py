@@ -1,23 +1,27 @@
 """A work's repository, fetched as an archive and unpacked as plain files: no git, no hook, no link, nothing executed.
 
-GitHub's archives alone (the address is a setting). What comes is hostile: its size, its number of files and every path
-are bounded, links and devices are left out, and a redirect leads to the archive's own host or nowhere.
+GitHub's archives alone (the address is a setting); what lies elsewhere is cloned in the sandbox (clone.py). What comes
+is hostile: its size, its number of files and every path are bounded, links and devices are left out, and a redirect
+leads to the archive's own host or nowhere.
 """
 
 import asyncio
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
 
+from agents.experiment.clone import clonable
 from agents.survey.text import github_repositories
 from core.errors import SourceError
 from core.settings import Settings
 from core.types.base import Value
+from core.types.host_rule import HostRule
 from core.types.work import Repository, RepositoryStatus, Work
 
 MAX_ARCHIVE = 256 * 2**20
@@ -29,17 +33,26 @@ REVISION = "revision.txt"
 
 
 class Fetched(Value):
-    """A repository's files on this machine, and the commit that they are."""
+    """A repository's files on this machine, and the commit that they are; no folder where a sandbox is to clone it."""
 
-    folder: Path
+    folder: Path | None
     url: str
     revision: str
 
 
-def fetchable(work: Work) -> Repository | None:
-    """Return the repository of a work that can be fetched, the authors' own first; None where there is none."""
-    found = [r for r in work.repositories if r.status is not RepositoryStatus.GONE and github_repositories(r.url)]
+def fetchable(work: Work, hosts: Sequence[HostRule] = ()) -> Repository | None:
+    """Return the repository of a work that can be fetched, the authors' own first; None where there is none.
+
+    GitHub's are fetched here; others can be cloned from the hosts that the work's sandbox may reach.
+    """
+    known = [r for r in work.repositories if r.status is not RepositoryStatus.GONE]
+    found = [r for r in known if on_github(r) or clonable(r.url, hosts)]
     return min(found, key=lambda r: r.official is not True, default=None)
+
+
+def on_github(repository: Repository) -> bool:
+    """Return whether GitHub has a repository."""
+    return bool(github_repositories(repository.url))
 
 
 async def fetch(settings: Settings, repository: Repository, into: Path) -> Fetched:

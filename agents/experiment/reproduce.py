@@ -14,8 +14,10 @@ from typing import Protocol
 from agents.budget import LlmBudget
 from agents.experiment import check_submission
 from agents.experiment.brief import task_text
+from agents.experiment.clone import clone
 from agents.experiment.submission import Submission, SubmissionRefusedError, accept, contract_of, leaks
 from agents.gateway import Gateway, Grant
+from agents.sandbox.network import EgressRecord, Network
 from agents.sandbox.openhands import AGENT_PORT, Conversed, Ended, Job, sandbox_token
 from agents.sandbox.openhands_events import write_whole
 from agents.sandbox.port import (
@@ -29,7 +31,7 @@ from agents.sandbox.port import (
     Tier,
     upload,
 )
-from core.errors import InvalidInputError
+from core.errors import InvalidInputError, SourceError
 from core.ports import Journal
 from core.types.base import Value
 from core.types.reproduction import Verdict
@@ -52,6 +54,7 @@ class Reproduced(Value):
     seconds: float = 0.0
     events: int = 0
     transcripts: tuple[int, ...] = ()
+    revision: str = ""
 
 
 class Account(Value):
@@ -75,7 +78,8 @@ class Reproduction:
     """What one reproduction is made from.
 
     `parents` maps each model's name to its checkpoint folder, `base` is one of them; `data` holds the search split
-    alone; `canaries` mark what the sandbox must not contain. `id` is stable, so that a killed one is gone on with.
+    alone; `clone_from` is where a repository comes from that was not fetched before; `canaries` mark what the sandbox
+    must not contain. `id` is stable, so that a killed one is gone on with.
     """
 
     id: str
@@ -84,6 +88,7 @@ class Reproduction:
     parents: Mapping[str, Path]
     out: Path
     repository: Path | None = None
+    clone_from: str | None = None
     data: Path | None = None
     limits: Limits = field(default_factory=Limits)
     budget_usd: float | None = None
@@ -91,6 +96,7 @@ class Reproduction:
     max_iterations: int = 80
     canaries: Sequence[str] = ()
     gpu: str | None = None
+    network: Network = field(default_factory=Network)
 
 
 Keep = Callable[[Reproduced], Awaitable[None]]
@@ -127,12 +133,16 @@ async def reproduce(task: Reproduction, around: Surroundings, keep: Keep | None 
     done = False
     try:
         await asyncio.to_thread(_furnish, sandbox, task)
+        revision = await clone(sandbox, task.clone_from) if task.clone_from else ""
         left = max(1.0, task.limits.seconds - before.seconds)
         row = await _attempt(task, around, sandbox, grant, left)
-        row = row.evolve(**_account(grant, started).model_dump())
+        row = row.evolve(**_account(grant, started).model_dump(), revision=revision)
         if keep is not None:
             await keep(row)
         done = True
+    except SourceError:
+        done = True
+        raise
     finally:
         around.gateway.dismiss(grant)
         await asyncio.shield(sandbox.close(delete=done))
@@ -145,12 +155,17 @@ async def reproduce(task: Reproduction, around: Surroundings, keep: Keep | None 
 
 async def _started(task: Reproduction, around: Surroundings) -> Sandbox:
     """Start the sandbox; an executor that has lost the run to us is given time to let go of it."""
+
+    async def report(record: EgressRecord) -> None:
+        data = {**record.model_dump(mode="json"), "sandbox": task.id, "work": task.work.key}
+        await around.journal.event("sandbox.network", record.words, stage=Stage.EXPERIMENT, **data)
+
     for _ in range(HELD_TRIES):
         try:
-            return await around.tier.start(_spec(task, around))
+            return await around.tier.start(_spec(task, around), report)
         except SandboxHeldError:
             await asyncio.sleep(1.0)
-    return await around.tier.start(_spec(task, around))
+    return await around.tier.start(_spec(task, around), report)
 
 
 def _grant(task: Reproduction, around: Surroundings, sandbox: Sandbox, before: Account) -> Grant:
@@ -180,6 +195,7 @@ def _spec(task: Reproduction, around: Surroundings) -> SandboxSpec:
         limits=task.limits,
         mounts=tuple(mounts),
         gateway=around.address,
+        network=task.network,
         agent_port=AGENT_PORT,
         gpu=task.gpu,
         persistent=True,
@@ -188,7 +204,9 @@ def _spec(task: Reproduction, around: Surroundings) -> SandboxSpec:
 
 def _furnish(sandbox: Sandbox, task: Reproduction) -> None:
     contract = contract_of(task.base, task.parents)
-    upload(sandbox, "task/TASK.md", task_text(task.work, contract, repository=task.repository is not None).encode())
+    repository = task.repository is not None or task.clone_from is not None
+    text = task_text(task.work, contract, task.network, repository=repository)
+    upload(sandbox, "task/TASK.md", text.encode())
     upload(sandbox, "task/contract.json", contract.model_dump_json(indent=1).encode())
     upload(sandbox, "task/check", Path(check_submission.__file__).read_bytes())
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from agents.context import RunContext
 from agents.experiment.repository import fetchable
+from agents.experiment.sandbox_network import network_of
 from agents.sandbox.port import SandboxUnavailableError
 from core.types.candidate import Applicability, Candidate, CandidateKind, Fidelity
 from core.types.work import Survey, Work
@@ -20,6 +21,7 @@ async def offer_reproductions(
 ) -> tuple[list[Candidate], list[Applicability]]:
     """Return a candidate for each work that can be reproduced, and the rows with what was decided about each."""
     works = {w.key: w for w in survey.works}
+    network = network_of(context.settings, context.sow.experiments)
     why_none = await _why_none(context)
     offered: list[Candidate] = []
     decided: list[Applicability] = []
@@ -28,7 +30,7 @@ async def offer_reproductions(
         if row.fidelity is not Fidelity.NOT_BUILT_IN or work is None or work.is_survey:
             decided.append(row)
             continue
-        repository = fetchable(work)
+        repository = fetchable(work, network.hosts)
         reason = why_none or ("" if repository else "no repository that can be fetched is known")
         if reason:
             decided.append(row.evolve(reason=f"{row.reason}; not reproduced: {reason}"))

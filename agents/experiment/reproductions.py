@@ -15,8 +15,10 @@ from typing import Any
 from agents.context import RunContext
 from agents.experiment.agent import evaluate_candidate
 from agents.experiment.claims import claims_of
-from agents.experiment.repository import Fetched, fetch, fetchable
+from agents.experiment.clone import clonable
+from agents.experiment.repository import Fetched, fetch, fetchable, on_github
 from agents.experiment.reproduce import Reproduced, Reproduction, reproduce
+from agents.experiment.sandbox_network import network_of, network_words
 from agents.experiment.sandboxes import SANDBOX_MB, Sandboxes
 from agents.experiment.screening import STOPPED
 from agents.experiment.submission import Submission, SubmissionKind
@@ -118,13 +120,12 @@ async def _work(context: RunContext, candidate: Candidate) -> Work:
 async def _reproduced(context: RunContext, work: Work, row: ReproductionRow, sandboxes: Sandboxes) -> ReproductionRow:
     folder = context.settings.state_dir.resolve() / "reproductions" / row.sandbox
     around = await sandboxes.surroundings(context.journal, context.llm_budget)
-    repository = fetchable(work)
-    if repository is None:
-        raise SourceError("No repository that can be fetched is known.")
-    fetched = await fetch(context.settings, repository, folder / "repository")
+    fetched = await _fetched(context, work, folder / "repository")
     row = row.evolve(repository=fetched.url, revision=fetched.revision, tier=around.tier.name)
     await _put(context, row)
     task = await _task(context, work, (row.sandbox, folder), fetched)
+    words = network_words(task.network, context.sow.experiments)
+    await context.journal.event("reproduction.network", words, stage=Stage.EXPERIMENT, sandbox=row.sandbox)
     made: list[ReproductionRow] = []
 
     async def keep(said: Reproduced) -> None:
@@ -136,6 +137,17 @@ async def _reproduced(context: RunContext, work: Work, row: ReproductionRow, san
     return made[0]
 
 
+async def _fetched(context: RunContext, work: Work, folder: Path) -> Fetched:
+    """Return a work's repository, or where the sandbox is to clone it from."""
+    hosts = network_of(context.settings, context.sow.experiments).hosts
+    repository = fetchable(work, hosts)
+    if repository is None:
+        raise SourceError("No repository that can be fetched is known.")
+    if on_github(repository):
+        return await fetch(context.settings, repository, folder)
+    return Fetched(folder=None, url=clonable(repository.url, hosts) or repository.url, revision="")
+
+
 async def _task(context: RunContext, work: Work, place: tuple[str, Path], fetched: Fetched) -> Reproduction:
     sow, (sandbox, folder) = context.sow, place
     models = _models(context)
@@ -145,8 +157,9 @@ async def _task(context: RunContext, work: Work, place: tuple[str, Path], fetche
     data, canaries = await _data(context, folder / "data")
     return Reproduction(
         id=sandbox, work=work, base=models.base.name, parents=parents, out=folder / "accepted",
-        repository=fetched.folder, data=data, limits=limits, budget_usd=sow.experiments.budget_usd_per_method,
-        canaries=canaries,
+        repository=fetched.folder, clone_from=None if fetched.folder else fetched.url, data=data, limits=limits,
+        budget_usd=sow.experiments.budget_usd_per_method, canaries=canaries,
+        network=network_of(context.settings, sow.experiments),
     )  # fmt: skip
 
 
@@ -232,7 +245,7 @@ async def _with_outcome(context: RunContext, row: ReproductionRow, said: Reprodu
         }  # fmt: skip
     return row.evolve(
         verdict=said.verdict, reason=said.reason, usage=said.usage, seconds=said.seconds, events=said.events,
-        transcripts=said.transcripts, **made,
+        transcripts=said.transcripts, revision=said.revision or row.revision, **made,
     )  # fmt: skip
 
 

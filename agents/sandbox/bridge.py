@@ -1,8 +1,9 @@
 """The bridge inside a sandbox: `python bridge.py [options] -- COMMAND…`.
 
-Runs in the sandbox with the standard library alone. It listens on loopback for the gateway and passes connections to
-the socket that leads out; it offers connections to the server at the agent's port; it takes on the kernel's limits per
-process, runs the command and ends with its code. It guards nothing after that: what it could do, any code inside can.
+Runs in the sandbox with the standard library alone. It listens on loopback for the gateway and the proxy and passes
+connections to the sockets that lead out; it offers connections to the server at the agent's port; it takes on the
+kernel's limits per process, runs the command and ends with its code. It guards nothing after that: what it could do,
+any code inside can.
 """
 
 import argparse
@@ -33,12 +34,12 @@ async def join(one: Streams, other: Streams) -> None:
     other[1].close()
 
 
-async def serve_gateway(port: int) -> asyncio.Server:
-    """Listen on loopback and lead out to the gateway."""
+async def serve(port: int, name: str) -> asyncio.Server:
+    """Listen on loopback and lead out through a socket."""
 
     async def lead_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            far = await asyncio.open_unix_connection(f"{SOCKETS}/gateway.sock")
+            far = await asyncio.open_unix_connection(f"{SOCKETS}/{name}.sock")
         except OSError:
             writer.close()
             return
@@ -77,14 +78,15 @@ def confine(options: argparse.Namespace) -> None:
 async def main() -> int:
     """Open the ways through, run the command, and return its code."""
     parser = argparse.ArgumentParser()
-    for name in ("--gateway", "--agent", "--cpus", "--memory-mb", "--disk-mb"):
+    for name in ("--gateway", "--egress", "--agent", "--cpus", "--memory-mb", "--disk-mb"):
         parser.add_argument(name, type=int)
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
     confine(options)
     tasks = []
-    if options.gateway:
-        await serve_gateway(options.gateway)
+    for name in ("gateway", "egress"):
+        if port := getattr(options, name):
+            await serve(port, name)
     if options.agent:
         tasks = [asyncio.create_task(offer_agent(options.agent)) for _ in range(IDLE_OFFERS)]
     try:

@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 
 from agents.sandbox.leases import Lease, LeaseFolder, Owner
+from agents.sandbox.network import Report, ignore
 from agents.sandbox.output import drained, outputs
 from agents.sandbox.port import (
-    GATEWAY_PORT,
     HOST_SOCKETS,
     WORKSPACE,
     Ending,
@@ -63,7 +63,7 @@ class BubblewrapTier:
         _, said = await process.communicate()
         return f"bubblewrap fails: {said.decode(errors='replace').strip()}" if process.returncode else None
 
-    async def start(self, spec: SandboxSpec) -> "BubblewrapSandbox":
+    async def start(self, spec: SandboxSpec, report: Report = ignore) -> "BubblewrapSandbox":
         """Take the lease, open the sockets and return the sandbox; nothing runs in it yet."""
         if spec.gpu is not None:
             raise SandboxUnavailableError("The bubblewrap tier gives no GPU.", fix="Use the docker tier.")
@@ -75,7 +75,7 @@ class BubblewrapTier:
             raise SandboxHeldError(f"The sandbox {spec.id} belongs to process {held.owner.pid}.")
         lease = Lease(id=spec.id, owner=Owner.me(), tier=TIER, persistent=spec.persistent)
         folder = self._leases.take(lease)
-        relay = Relay(folder / "host", folder / "agent", spec.gateway)
+        relay = Relay(folder, spec, report)
         await relay.open()
         return BubblewrapSandbox(spec, self._leases, relay, self._python)
 
@@ -179,15 +179,13 @@ class BubblewrapSandbox:
         limits = spec.limits
         bridge = [str(self._python), "-I", BRIDGE, "--cpus", str(max(1, round(limits.cpus)))]
         bridge += ["--memory-mb", str(limits.memory_mb), "--disk-mb", str(limits.disk_mb)]
-        if spec.gateway is not None:
-            bridge += ["--gateway", str(GATEWAY_PORT)]
-        if spec.agent_port is not None:
-            bridge += ["--agent", str(spec.agent_port)]
+        bridge += spec.ways_out()
         inside = {
             "PATH": f"{self._python.parent}:/usr/local/bin:/usr/bin:/bin",
             "HOME": WORKSPACE,
             "LANG": "C.UTF-8",
             "TMPDIR": "/tmp",  # noqa: S108 the sandbox's own
+            **spec.network.environment(),
             **spec.environment,
             **environment,
         }

@@ -12,8 +12,8 @@ AGENT_SERVER = Path("agent-server") / "bin" / "python"
 
 
 def agent_server_python(settings: Settings) -> Path | None:
-    """Return the interpreter that has the agent server (`make sandbox-env`), or None where that was not made."""
-    python = settings.state_dir.absolute() / AGENT_SERVER
+    """Return the interpreter that has the agent server (`make sandbox-env`, or an image's), or None without one."""
+    python = settings.sandbox_python or settings.state_dir.absolute() / AGENT_SERVER
     return python if python.exists() else None
 
 

@@ -1,7 +1,7 @@
 """Sandboxes of containers: a long-lived one a sandbox, commands run in it by `exec`.
 
 A container has no network, no capabilities, a read-only system, limits by control groups (memory, CPUs, processes), a
-GPU by id where given, and the same two sockets as the other tier (relay.py). Disk is watched. It protects as far as
+GPU by id where given, and the same sockets as the other tier (relay.py). Disk is watched. It protects as far as
 the engine's namespaces do; whoever can talk to the engine is root on this machine, so the engine stays on our side.
 """
 
@@ -20,9 +20,9 @@ from docker.models.containers import Container
 from docker.types import DeviceRequest
 
 from agents.sandbox.leases import Lease, LeaseFolder, Owner
+from agents.sandbox.network import Report, ignore
 from agents.sandbox.output import drained, outputs
 from agents.sandbox.port import (
-    GATEWAY_PORT,
     HOST_SOCKETS,
     WORKSPACE,
     Ending,
@@ -61,7 +61,7 @@ class DockerTier:
         """Return why no container can be started here, or None."""
         return await asyncio.to_thread(self._problem)
 
-    async def start(self, spec: SandboxSpec) -> "DockerSandbox":
+    async def start(self, spec: SandboxSpec, report: Report = ignore) -> "DockerSandbox":
         """Take the lease, open the sockets and start the container."""
         reason = await self.problem()
         if reason is not None:
@@ -76,7 +76,7 @@ class DockerTier:
             above = PurePosixPath(mount.target).parent
             if above.is_relative_to(WORKSPACE) and str(above) != WORKSPACE:
                 make_folder(folder / "workspace", str(above.relative_to(WORKSPACE)))
-        relay = Relay(folder / "host", folder / "agent", spec.gateway)
+        relay = Relay(folder, spec, report)
         await relay.open()
         try:
             container = await asyncio.to_thread(self._container, spec, folder)
@@ -180,7 +180,8 @@ class DockerSandbox:
     ) -> AsyncGenerator[Output | Exit]:
         """Run a command in the container and yield what it says, then how it ended."""
         mark = uuid.uuid4().hex
-        inside = {"HOME": WORKSPACE, "LANG": "C.UTF-8", **self.spec.environment, **(environment or {}), MARK: mark}
+        own = {"HOME": WORKSPACE, "LANG": "C.UTF-8", **self.spec.network.environment(), **self.spec.environment}
+        inside = {**own, **(environment or {}), MARK: mark}
         process = await asyncio.create_subprocess_exec(
             *self._command(command, inside),
             stdin=asyncio.subprocess.DEVNULL,
@@ -236,11 +237,7 @@ class DockerSandbox:
         return Ending.TIME
 
     def _command(self, command: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-        bridge = ["python3", "-I", BRIDGE]
-        if self.spec.gateway is not None:
-            bridge += ["--gateway", str(GATEWAY_PORT)]
-        if self.spec.agent_port is not None:
-            bridge += ["--agent", str(self.spec.agent_port)]
+        bridge = ["python3", "-I", BRIDGE, *self.spec.ways_out()]
         names = [word for name in environment for word in ("--env", name)]
         return [CLIENT, "exec", "--workdir", WORKSPACE, *names, str(self._container.id), *bridge, "--", *command]
 

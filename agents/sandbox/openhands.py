@@ -143,7 +143,7 @@ class _Conversation:
         return len(self._stored)
 
     async def start(self, job: Job) -> None:
-        known = await self._client.get(self._url)
+        known = await self._sent(self._client.build_request("GET", self._url))
         if known.status_code == httpx.codes.NOT_FOUND:
             await self._post("/api/conversations", _request(self._sandbox, job))
             return
@@ -151,7 +151,7 @@ class _Conversation:
         note = f"Going on with a conversation that was {status}."
         await self._journal.event("sandbox.resumed", note, sandbox=self._sandbox.spec.id)
         if status not in {Ended.FINISHED, Ended.STUCK}:
-            answer = await self._client.post(f"{self._url}/run")
+            answer = await self._sent(self._client.build_request("POST", f"{self._url}/run"))
             if answer.status_code != httpx.codes.CONFLICT:
                 answer.raise_for_status()
             await self._until_moving(status)
@@ -215,11 +215,14 @@ class _Conversation:
     async def _post(self, url: str, body: Mapping[str, Any]) -> Any:
         return await self._checked(self._client.build_request("POST", url, json=body))
 
-    async def _checked(self, request: httpx.Request) -> Any:
+    async def _sent(self, request: httpx.Request) -> httpx.Response:
         try:
-            answer = await self._client.send(request)
+            return await self._client.send(request)
         except httpx.HTTPError as error:
             raise SandboxLostError(f"The agent server does not answer: {type(error).__name__}.") from error
+
+    async def _checked(self, request: httpx.Request) -> Any:
+        answer = await self._sent(request)
         if answer.is_error:
             raise SandboxLostError(f"The agent server refused {request.url.path}: {answer.text[:500]}")
         return answer.json()

@@ -1,7 +1,8 @@
 """Sandboxes as a port: what a tier can be asked for, whatever it is made of.
 
-A sandbox is a workspace with limits; each command runs in it apart from this machine: no network but the gateway, no
-file of ours but what is mounted read-only, none of our environment. What a tier can't enforce it refuses or says.
+A sandbox is a workspace with limits; each command runs in it apart from this machine: no network but the gateway and
+what its allow-list names, no file of ours but what is mounted read-only, none of our environment. What a tier can't
+enforce it refuses or says.
 """
 
 import os
@@ -13,6 +14,7 @@ from typing import Literal, Protocol
 
 from pydantic import Field, field_validator
 
+from agents.sandbox.network import EGRESS_PORT, Network, Report, ignore
 from core.errors import InvalidInputError, OperatorError, RunError
 from core.types.base import Value
 
@@ -67,7 +69,8 @@ class Mount(Value):
 class SandboxSpec(Value):
     """What a sandbox is made of. The same `id` finds a persistent sandbox's workspace again.
 
-    `gateway` is the address (`host:port`) of the LLM gateway on this machine; without it there is no network at all.
+    `gateway` is the address (`host:port`) of the LLM gateway on this machine; without it, and without hosts in
+    `network`, there is no network at all.
     `agent_port` is a port inside whose server we may talk to through `Sandbox.agent_socket`.
     """
 
@@ -76,9 +79,19 @@ class SandboxSpec(Value):
     mounts: tuple[Mount, ...] = ()
     environment: dict[str, str] = Field(default_factory=dict)
     gateway: str | None = None
+    network: Network = Network()
     agent_port: int | None = Field(None, ge=1, le=65535)
     gpu: str | None = None
     persistent: bool = False
+
+    def ways_out(self) -> list[str]:
+        """Return the bridge's options for what leads through the wall."""
+        ports = {
+            "--gateway": GATEWAY_PORT if self.gateway is not None else None,
+            "--egress": EGRESS_PORT if self.network.hosts else None,
+            "--agent": self.agent_port,
+        }
+        return [word for name, port in ports.items() if port is not None for word in (name, str(port))]
 
 
 class Ending(StrEnum):
@@ -170,8 +183,11 @@ class Tier(Protocol):
         """Return why this machine can't run this tier, or None where it can."""
         ...
 
-    async def start(self, spec: SandboxSpec) -> Sandbox:
-        """Start a sandbox; raise SandboxUnavailableError with the reason where that can't be."""
+    async def start(self, spec: SandboxSpec, report: Report = ignore) -> Sandbox:
+        """Start a sandbox; raise SandboxUnavailableError with the reason where that can't be.
+
+        `report` is told of each request to its allow-list, as it ended.
+        """
         ...
 
     async def sweep(self) -> Sequence[str]:

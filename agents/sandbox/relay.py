@@ -1,28 +1,35 @@
-"""The two ways through a sandbox's wall, on our side: its gateway's socket, and a tunnel to the server inside.
+"""The ways through a sandbox's wall, on our side: sockets for its gateway and its proxy, and a tunnel to its server.
 
-Sandboxes have no network. They see one folder, read-only, with two Unix sockets that we listen on: `gateway.sock` leads
-to the LLM gateway; through `tunnel.sock` the bridge inside (bridge.py) offers connections, and what connects to
-`agent.sock`, in a folder that the sandbox can't see, is given the next one. So we never open a path that hostile code
-can replace. Bytes are passed on unread.
+Sandboxes have no network. They see one folder, read-only, with Unix sockets that we listen on: `gateway.sock` leads to
+the LLM gateway; `egress.sock`, where there is an allow-list, to a proxy (egress.py); through `tunnel.sock` the bridge
+inside (bridge.py) offers connections, and what connects to `agent.sock`, in a folder that the sandbox can't see, is
+given the next one. So we never open a path that hostile code can replace. Only the proxy reads what it passes on.
 """
 
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
+
+from agents.sandbox.egress import EgressProxy
+from agents.sandbox.network import Report
+from agents.sandbox.port import SandboxSpec
 
 CHUNK = 65536
 OFFER_WAIT_S = 20.0
 MAX_OFFERS = 64
+SHUT_S = 5.0
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Relay:
     """The listeners of one sandbox."""
 
-    def __init__(self, shared: Path, private: Path, gateway: str | None) -> None:
-        self._shared, self._private, self._gateway = shared, private, gateway
+    def __init__(self, folder: Path, spec: SandboxSpec, report: Report) -> None:
+        self._shared, self._private, self._gateway = folder / "host", folder / "agent", spec.gateway
+        self._proxy = EgressProxy(spec.network, self._private / "egress.json", report) if spec.network.hosts else None
         self._offers: asyncio.Queue[Streams] = asyncio.Queue(MAX_OFFERS)
         self._closing = False
         self._servers: list[asyncio.Server] = []
@@ -39,6 +46,10 @@ class Relay:
         listeners = [(self._shared, "tunnel.sock", self._offered), (self._private, "agent.sock", self._to_agent)]
         if self._gateway is not None:
             listeners.append((self._shared, "gateway.sock", self._to_gateway))
+        if self._proxy is not None:
+            listeners.append((self._shared, "egress.sock", self._to_proxy))
+        for name in ("gateway.sock", "egress.sock"):
+            (self._shared / name).unlink(missing_ok=True)
         for folder, name, serve in listeners:
             path = self._short(folder) / name
             path.unlink(missing_ok=True)
@@ -88,22 +99,33 @@ class Relay:
         host, _, port = (self._gateway or "").rpartition(":")
         await self._join((reader, writer), lambda: asyncio.open_connection(host, int(port)))
 
+    async def _to_proxy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._proxy is not None:
+            await self._until_closed(self._proxy.serve(reader, writer), writer)
+
     async def _join(self, near: Streams, connect: Callable[[], Awaitable[Streams]]) -> None:
+        async def joined() -> None:
+            await join(near, await connect())
+
+        await self._until_closed(joined(), near[1])
+
+    async def _until_closed(self, serving: Coroutine[Any, Any, None], writer: asyncio.StreamWriter) -> None:
+        """Serve a connection until it ends or `close` cuts it."""
         task = asyncio.current_task()
         if task is None:
             return
         self._tasks.add(task)
         try:
-            far = await connect()
-            await join(near, far)
+            await serving
         except (OSError, TimeoutError):
-            await _shut(near[1])
+            return
         except asyncio.CancelledError:
             # `close` cut it; asyncio would log the cancellation of its own callback as an error.
             if not self._closing:
                 raise
         finally:
             self._tasks.discard(task)
+            await _shut(writer)
 
 
 async def join(one: Streams, other: Streams) -> None:
@@ -128,5 +150,11 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def _shut(writer: asyncio.StreamWriter) -> None:
     writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
+    try:
+        async with asyncio.timeout(SHUT_S):
+            await writer.wait_closed()
+    except TimeoutError:
+        # Whoever does not read what is left would keep the connection for ever.
+        writer.transport.abort()
+    except OSError:
+        return

@@ -3,13 +3,23 @@
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from core.types.base import Value
 from core.types.evaluation import Sampling
+from core.types.host_rule import HostRule, is_address
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=80)]
+
+
+def _host_pattern(text: str) -> str:
+    # Whether an address may be named is the operator's to say: what the operator does not allow is left out.
+    HostRule.parse(text, private=is_address(text.partition(":")[0]))
+    return text
+
+
+HostPattern = Annotated[str, Field(max_length=260), AfterValidator(_host_pattern)]
 
 
 class ModelRef(Value):
@@ -113,6 +123,12 @@ class ExperimentSpec(Value):
         ge=1,
         le=64,
         description="most seeds that a candidate is screened under, while it may be the best; 1: the SoW's own alone",
+    )
+    hosts: tuple[HostPattern, ...] | None = Field(
+        None,
+        max_length=64,
+        description="of the hosts that the operator allows sandboxes, those that this run's may reach (host or *.host,"
+        " :port where not 443); unset: all of them",
     )
     noise_seeds: int = Field(
         2,

@@ -12,19 +12,24 @@ from pydantic import SecretStr
 
 from agents.budget import LlmBudget
 from agents.experiment.reproduce import Reproduced, Reproduction, Surroundings, reproduce
+from agents.experiment.sandbox_network import network_of, network_words
 from agents.experiment.submission import canary
 from agents.gateway import Gateway
 from agents.provider import LlmSettings
 from agents.sandbox.bubblewrap import BubblewrapTier
+from agents.sandbox.network import NetworkPolicy
 from agents.sandbox.openhands import Conversed, Ended, Job
 from agents.sandbox.port import Limits, Sandbox, SandboxLostError, run
 from app.gateway import serving
 from core.ports import Journal
+from core.settings import Settings
 from core.types.reproduction import Verdict
+from core.types.sow import ExperimentSpec
 from core.types.work import Work
 from tests.fakes import checkpoints
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.openai_server import ChatRequest, FakeOpenAI, Reply, Script, text
+from tests.fakes.package_host import PackageHost
 from worker.submitted_method import MethodCall, run_submitted_method
 
 KEY = "sk-the-providers-own-key-77ab"
@@ -178,6 +183,38 @@ async def test_agents_that_fail_lie_or_copy(tmp_path: Path, commands: list[str],
     assert reason in row.reason
     assert row.submission is None
     assert not (tmp_path / "accepted").exists()
+
+
+async def test_what_an_agent_asks_of_the_network_is_written_down(tmp_path: Path) -> None:
+    """One host is allowed and one is not; an injected text asks for more, and is refused."""
+    with PackageHost(tmp_path / "packages") as host:
+        allowed, hidden = f"localhost:{host.http_port}", f"localhost:{host.https_port}"
+        spec = ExperimentSpec(hosts=(allowed, "everything.example"))
+        settings = Settings(state_dir=tmp_path, sandbox_private_hosts=f"{allowed},{hidden}")
+        network = network_of(settings, spec)
+        # On this machine's loopback a test has no other name.
+        ask = "no_proxy= NO_PROXY= python3 -c 'import urllib.request as u; print(u.urlopen(\"http://{}/\").read())'"
+        commands = [ask.format(where) for where in (allowed, hidden, "everything.example")]
+        task = reproduction(tmp_path, network=network)
+        seen: list[str] = []
+
+        def script(request: ChatRequest) -> Reply:
+            seen.append(request.last)
+            return text([*commands, HAND_IN, "cat TASK.md", "done"][len(seen) - 1])
+
+        async with surroundings(tmp_path, script, ShellDriver()) as around:
+            row = await reproduce(task, around)
+    assert row.verdict is Verdict.SUBMITTED, row.reason
+    assert "hello from packages.test" in seen[1]
+    assert all("is not on the list of this sandbox" in said for said in seen[2:4]), seen
+    assert f"these hosts: `{allowed}`" in seen[5]
+    events = [(data["host"], data["verdict"]) for kind, _, data in around.journal.events if kind == "sandbox.network"]
+    assert events == [("localhost", "allowed"), ("localhost", "refused"), ("everything.example", "refused")]
+    assert {d["sandbox"] for k, _, d in around.journal.events if k == "sandbox.network"} == {task.id}
+    assert network_words(network, spec) == (
+        f"The sandbox may reach {allowed}. The operator does not allow everything.example."
+    )
+    assert network_of(Settings(state_dir=tmp_path), spec).policy is NetworkPolicy.NONE
 
 
 async def test_a_loop_ends_at_its_calls(tmp_path: Path) -> None:

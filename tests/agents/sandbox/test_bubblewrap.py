@@ -5,6 +5,7 @@ import pytest
 from agents.sandbox.bubblewrap import BubblewrapTier
 from agents.sandbox.port import SandboxSpec, SandboxUnavailableError, Tier, run
 from tests.agents.sandbox.contract import SandboxContract, started
+from tests.agents.sandbox.network_contract import NetworkContract
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ async def tier(root: Path) -> Tier:
     return made
 
 
-class TestBubblewrap(SandboxContract):
+class TestBubblewrap(SandboxContract, NetworkContract):
     async def test_a_gpu_is_refused(self, tier: Tier) -> None:
         with pytest.raises(SandboxUnavailableError, match="gives no GPU"):
             await tier.start(SandboxSpec(id="gpu-1", gpu="0"))

@@ -14,6 +14,7 @@ import docker
 from agents.sandbox.docker import DockerTier
 from agents.sandbox.port import Tier
 from tests.agents.sandbox.contract import SandboxContract
+from tests.agents.sandbox.network_contract import NetworkContract
 from tests.conftest import ROOT
 
 BASE = os.environ.get("RESEARCH_AGENT_TEST_BASE_IMAGE", "research-agent-test-base:trixie")
@@ -50,6 +51,6 @@ def tier(root: Path, image: str) -> Tier:
 
 
 @pytest.mark.slow
-class TestDocker(SandboxContract):
+class TestDocker(SandboxContract, NetworkContract):
     async def test_a_missing_image_is_said(self, root: Path, image: str) -> None:
         assert "There is no image" in str(await DockerTier(root, "no-such-image-here").problem())
