@@ -41,8 +41,8 @@ def mergekit_method(name: str) -> MergeMethod:
         return result
 
     def into(out: Tensor, base: Tensor | None, experts: Sequence[Tensor], **parameters: Any) -> None:
-        ours = fast is not None and out.device.type == "cpu" and working_dtype(experts[0]) is torch.float32
-        if not (ours and fast(out, base, experts, **parameters)):
+        on_cpu = out.device.type == "cpu" and working_dtype(experts[0]) is torch.float32
+        if not (fast and on_cpu and fast(out, base, experts, **parameters)):
             out.copy_(rule(base, experts, **parameters))
 
     policy = method.spec.contract.base

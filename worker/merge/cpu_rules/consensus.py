@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from worker.merge.cpu_rules.differences import difference_chunks, total
+from worker.merge.cpu_rules.differences import delta_chunks, total
 
 Tensor = torch.Tensor
 
@@ -15,7 +15,7 @@ def sce_into(
     """Select what varies most, weigh experts by their energy there, erase minority signs (arXiv 2408.07990)."""
     selected = _most_varying(base, experts, select_topk) if select_topk < 1 else None
     energy: list[Tensor] = []
-    for part, _, rows in difference_chunks(base, experts):
+    for part, _, rows in delta_chunks(base, experts):
         if selected is not None:
             rows.mul_(selected[part])
         energy.append(rows.square_().sum(1))
@@ -23,7 +23,7 @@ def sce_into(
     whole = weights.sum().item()
     weights = weights / whole if abs(whole) >= 1e-6 else torch.ones_like(weights) / len(weights)
     target = out.view(-1)
-    for part, start, rows in difference_chunks(base, experts):
+    for part, start, rows in delta_chunks(base, experts):
         if selected is not None:
             rows.mul_(selected[part])
         majority = (rows.sum(0) >= 0).float().mul_(2).sub_(1)
@@ -42,7 +42,7 @@ def _most_varying(base: Tensor, experts: Sequence[Tensor], share: float) -> Tens
     if share <= 0:
         return mask
     variances = torch.empty(base.numel())
-    for part, _, rows in difference_chunks(base, experts):
+    for part, _, rows in delta_chunks(base, experts):
         variances[part] = variance(rows)
     count = int(torch.count_nonzero(variances) * share)
     if count:
@@ -63,7 +63,7 @@ def variance(rows: Tensor) -> Tensor:
 def ram_into(out: Tensor, base: Tensor, experts: Sequence[Tensor], epsilon: float = 1e-5) -> bool:
     """Add each entry's mean over the experts that change it by more than `epsilon` (arXiv 2601.13572)."""
     target = out.view(-1)
-    for part, start, rows in difference_chunks(base, experts):
+    for part, start, rows in delta_chunks(base, experts):
         changed = rows.abs() > epsilon
         counts = changed.sum(0).clamp_(min=1)
         target[part] = rows.mul_(changed).div_(counts).sum(0).add_(start)

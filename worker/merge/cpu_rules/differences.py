@@ -5,6 +5,7 @@ that a long tensor loses no precision, and a tensor of one chunk gives what torc
 """
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 
@@ -30,6 +31,11 @@ def difference_chunks(base: Tensor | None, experts: Sequence[Tensor]) -> Iterato
             start = torch.empty(part.stop - part.start).copy_(origin[part])
             rows.sub_(start)
         yield part, start, rows
+
+
+def delta_chunks(base: Tensor, experts: Sequence[Tensor]) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield the same where there is a base."""
+    return cast(Iterator[tuple[slice, Tensor, Tensor]], difference_chunks(base, experts))
 
 
 def total(sums: Sequence[Tensor]) -> Tensor:

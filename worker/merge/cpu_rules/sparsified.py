@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from worker.merge.cpu_rules.differences import difference_chunks, total
+from worker.merge.cpu_rules.differences import delta_chunks, total
 from worker.merge.kernels.elementwise import elect
 
 Tensor = torch.Tensor
@@ -125,12 +125,12 @@ def _between(base: Tensor, expert: Tensor, density: float, gamma: float) -> Tens
 
 def _masked(base: Tensor, experts: Sequence[Tensor], masks: Masks) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
     """Yield each chunk's place, base, differences and kept differences."""
-    for part, start, rows in difference_chunks(base, experts):
+    for part, start, rows in delta_chunks(base, experts):
         kept = rows.clone()
         for row, mask in zip(kept, masks, strict=True):
             if mask is not None:
                 row.mul_(mask[part])
-        yield part, start, rows, kept  # type: ignore[misc]
+        yield part, start, rows, kept
 
 
 def _factors(base: Tensor, experts: Sequence[Tensor], masks: Masks, settings: Sparsified) -> list[Tensor | None]:
@@ -156,7 +156,7 @@ def _combine(
     masks, factors, settings, elected = how
     target, weights = out.view(-1), torch.tensor(list(settings.weight))
     divisor = weights.sum() if settings.normalize and not elected and weights.sum().abs() >= 1e-8 else None
-    for part, start, rows in difference_chunks(base, experts):
+    for part, start, rows in delta_chunks(base, experts):
         for row, mask, factor, weight in zip(rows, masks, factors, weights, strict=True):
             if mask is not None:
                 row.mul_(mask[part])
