@@ -12,11 +12,9 @@ coefficients restore the outputs exactly. Needs torch, transformers and pydantic
 """
 
 import argparse
-import importlib
 import importlib.util
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,24 +24,21 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
-from benchmarks.bench_generate import Work, plain
 from benchmarks.bench_merge import recipe, say
+from benchmarks.candidate_subject import Subject
 from benchmarks.grade_samples import distinct_samples
-from benchmarks.random_experts import SIZES, config_of, random_bank, resident_model
+from benchmarks.random_experts import SIZES
 from core.errors import ResearchAgentError
 from core.passk import score
 from core.types.evaluation import Sampling
-from core.types.recipe import Recipe
 from worker.evaluate import Plan, evaluate, requests_for
-from worker.generate.port import Completion, Draw, Engine, EngineOptions, GenerationRequest, StopRule
-from worker.generate.transformers_engine import TransformersEngine
+from worker.generate.port import Completion, Draw, Engine, GenerationRequest, StopRule
 from worker.grade.limits import Options
 from worker.grade.pool import GradePool, Sample
 from worker.grade.problems import CodeProblem, load_problems
 from worker.grade.reference import Mode
 from worker.grade.tiers import available_tiers
-from worker.merge.apply import merge_into
-from worker.merge.bank import BASE, ExpertBank, Placement
+from worker.merge.bank import BASE
 from worker.protocols.code import Bigcode
 from worker.protocols.item import Item
 
@@ -52,7 +47,6 @@ DATA = ROOT / ".state" / "candidate"
 PROBLEMS = "HumanEvalPlus-OriginFmt.jsonl.gz"
 # From here on base and compressed experts leave room for the caches of some hundred rows.
 LARGE_GPU = 120 << 30
-EXTENSION = "benchmarks.random_experts.RandomExperts"
 
 
 @dataclass(frozen=True)
@@ -105,66 +99,6 @@ def prepared_texts(problems: dict[str, CodeProblem], samples: int) -> dict[tuple
         texts[sample.task_id, seen[sample.task_id]] = f"\n    pass\n\n\n{sample.source}"
         seen[sample.task_id] += 1
     return texts
-
-
-class Subject:
-    """The engine under test, its bank, and how a recipe gets into its weights."""
-
-    def __init__(self, options: argparse.Namespace, tokenizer: Any) -> None:
-        self._options = options
-        self._bank: ExpertBank | None = None
-        started = time.perf_counter()
-        self.engine: Any = self._vllm(tokenizer) if options.engine == "vllm" else self._transformers(tokenizer)
-        self.start_s = time.perf_counter() - started
-
-    def _transformers(self, tokenizer: Any) -> TransformersEngine:
-        options = self._options
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model = resident_model(options.size, device)
-        if options.plain_problems:
-            self._plain(model, tokenizer)
-        self._bank = random_bank(options.size, 3, device, Placement(options.placement))
-        return TransformersEngine(model, tokenizer, rows=options.rows)
-
-    def _plain(self, model: Any, tokenizer: Any) -> None:
-        """Time plain `generate` at batch 10, as the tutorial's script does."""
-        options = self._options
-        protocol = Bigcode()
-        items = options.items[: options.plain_problems]
-        prompts = [protocol.prompt_ids(item, tokenizer) for item in items]
-        stop = StopRule(protocol.stop_rule(tokenizer, frozenset()).strings)
-        model.set_attn_implementation("eager")  # as the tutorial's script has it for this family
-        plain(model, tokenizer, Work(prompts, Draw(0.2, 0.95, None, 8), stop), 1)
-        longest = options.max_length - max(map(len, prompts))
-        seconds, tokens = plain(model, tokenizer, Work(prompts, Draw(0.2, 0.95, None, longest), stop), len(prompts))
-        line = {"bench": "generate-plain", "tokens": tokens, "seconds": round(seconds, 2), "problems": len(prompts)}
-        say(line | {"device": options.name, "tokens_per_s": round(tokens / seconds, 1)}, options.lines)
-
-    def _vllm(self, tokenizer: Any) -> Any:
-        options = self._options
-        module = importlib.import_module("worker.generate.vllm_engine")
-        with tempfile.TemporaryDirectory() as folder:
-            config = config_of(options.size)
-            config.architectures = ["Gemma2ForCausalLM"]
-            config.save_pretrained(folder)
-            llm = module.start(
-                folder, EngineOptions(rows=options.rows, memory_share=options.memory_share), load_format="dummy",
-                max_model_len=1024, worker_extension_cls=EXTENSION,
-            )  # fmt: skip
-        engine = module.VllmEngine(llm, tokenizer, frozenset(), seeded=not options.no_sample_seeds)
-        engine._everywhere("candidate_hold_random", options.size, 3, options.placement)
-        return engine
-
-    def put(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Make a recipe's merge the live weights."""
-        started = time.perf_counter()
-        if self._bank is not None:
-            report = merge_into(self.engine.model, self._bank, Recipe(method=config["merge_method"], config=config))
-            self.engine.weights_changed()
-        else:
-            report = self.engine.merge(config)
-        total = time.perf_counter() - started
-        return {"write_s": round(report.seconds, 4), "ready_s": round(total, 4), "checksum": report.checksum}
 
 
 def blend(*weights: float) -> dict[str, Any]:

@@ -1,16 +1,21 @@
 """Times every method: recipe → a resident model ready to generate; one JSON line a method.
 
 On CPU the same recipes are also run by mergekit's command line plus loading its result, on a synthetic Gemma-2 shaped
-checkpoint (`--size small`). On a GPU the weights are made on the device (`--size 9b`: Gemma-2-9B); mergekit isn't
-needed there, nor pydantic. `--placement compressed` keeps experts as 4-bit deltas (80 GB machines), `auto` does so
-where base, experts and model don't fit. `--profile` says where the time goes: the host's share and the longest kernels.
+checkpoint (`--size small`). Ours is the median of three (of one where it takes over 8 s); imports aren't counted, a
+worker pays them once. `peak_mb` is the peak resident set above the interpreter's own after its imports, with bank and
+model in it; mergekit's is that of the whole process. CPU seconds tell how far other processes disturbed a line.
+
+On a GPU the weights are made on the device (`--size 9b`: Gemma-2-9B); mergekit isn't needed there, nor pydantic.
+`--placement compressed` keeps experts as 4-bit deltas (80 GB machines), `auto` does so where base, experts and model
+don't fit. `--profile` says where the time goes: the host's share and the longest kernels.
 A method that fails prints its error and the others go on; `--out FILE` keeps every line as it comes.
 """
 
 import argparse
 import importlib.util
 import json
-import shutil
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,13 +30,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from transformers import AutoModelForCausalLM
 
+from benchmarks.merge_peer import Cost, costing, run_mergekit, write_checkpoints
 from benchmarks.random_experts import SIZES, fitting_placement, random_bank, resident_model
 from core.errors import ResearchAgentError
 from core.merging_table import recipe_config
 from worker.merge.apply import resolve, write_targets
 from worker.merge.bank import BASE, ExpertBank, ModelRef, Placement
 from worker.merge.context import Calibration
-from worker.merge.memory import peak_mb, reset_peak
+from worker.merge.memory import peak_mb, reset_peak, resident_mb
 from worker.merge.registry import method
 from worker.merge.targets import checksum, resident_targets
 
@@ -51,6 +57,7 @@ MERGEKIT_NAMES = {
     "ra_dare_linear": "dare_linear",
     "ra_dare_ties": "dare_ties",
 }
+_LONG_S = 8.0
 
 
 def recipe(label: str, base: str, experts: list[str]) -> dict[str, Any]:
@@ -83,6 +90,12 @@ def timed(work: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
+def cost_of(work: Callable[[], Any], device: torch.device) -> Cost:
+    with costing() as cost:
+        timed(work, device)
+    return cost
+
+
 def calibration(bank: ExpertBank, size: str, sequences: int) -> Calibration:
     generator = torch.Generator().manual_seed(0)
     vocabulary = SIZES[size]["vocab_size"]
@@ -104,11 +117,16 @@ def measure(label: str, bank: ExpertBank, model: Any, options: argparse.Namespac
     if device.type == "cuda" and not heavy:
         merge()  # compiles the kernels
     reset_peak(device)
-    seconds = min(timed(merge, device) for _ in range(1 if heavy or device.type == "cpu" else 3))
+    costs = [cost_of(merge, device)]
+    while len(costs) < 3 and (not heavy if device.type == "cuda" else costs[0].seconds < _LONG_S):
+        costs.append(cost_of(merge, device))
+    middle = statistics.median_low if device.type == "cpu" else min
+    seconds = middle([c.seconds for c in costs])
+    cost = next(c for c in costs if c.seconds == seconds)
     used = sum(1 for m in config["models"] if m["model"] != BASE)
     # What the rule must move: each expert and (but for linear) the base read once, the result written once.
     moved = bank.parameters * bank.dtype.itemsize * (used + (label != "linear") + 1)
-    found = {"seconds": seconds, "peak_mb": peak_mb(device), "bytes": moved}
+    found = {"cost": cost, "peak_mb": peak_mb(device) - options.interpreter_mb, "bytes": moved}
     if options.profile and device.type == "cuda" and not heavy:
         say({"bench": "merge-profile", "method": label, **profile(merge, device)}, options.out)
     return found
@@ -145,33 +163,6 @@ def say(line: dict[str, Any], out: Path | None) -> None:
             file.write(json.dumps(line) + "\n")
 
 
-def mergekit_seconds(config: dict[str, Any], folder: Path) -> float:
-    """Run mergekit's command line on the recipe and load its result, each in a fresh process."""
-    out = folder / "mergekit-out"
-    (folder / "recipe.yml").write_text(json.dumps(config))
-    start = time.perf_counter()
-    program = [sys.executable, "-m", "mergekit.scripts.run_yaml", str(folder / "recipe.yml"), str(out)]
-    subprocess.run([*program, "--random-seed", "0", "--quiet", "--no-copy-tokenizer"], check=True, capture_output=True)
-    load = f"from transformers import AutoModelForCausalLM as M; M.from_pretrained({str(out)!r}, dtype='auto')"
-    subprocess.run([sys.executable, "-c", load], check=True, capture_output=True)
-    seconds = time.perf_counter() - start
-    shutil.rmtree(out)
-    return seconds
-
-
-def write_checkpoints(folder: Path, size: str, experts: int) -> ExpertBank:
-    model = resident_model(size, torch.device("cpu"))
-    refs = {}
-    for i in range(experts + 1):
-        if i:
-            with torch.no_grad():
-                for p in model.parameters():
-                    p.add_(torch.randn_like(p).mul_(0.002))
-        model.save_pretrained(folder / f"m{i}")
-        refs[f"e{i - 1}"] = ModelRef(str(folder / f"m{i}"))
-    return ExpertBank.load(refs.pop("e-1"), refs)
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -185,6 +176,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="GPU: where the time goes")
     parser.add_argument("--out", type=Path, help="append every line to this file")
     options = parser.parse_args()
+    options.interpreter_mb = 0.0
     options.size = options.size or ("9b" if options.device == "cuda" else "small")
     return options
 
@@ -193,7 +185,12 @@ def prepare(options: argparse.Namespace, folder: Path) -> tuple[ExpertBank, Any]
     """Return the bank and the resident model."""
     device = torch.device(options.device)
     if device.type != "cuda":
-        bank = write_checkpoints(folder, options.size, options.experts)
+        write_checkpoints(folder, options.size, options.experts)
+        for label in options.methods or CPU_METHODS:
+            method(label.partition(":")[0])  # imports mergekit before memory is measured
+        options.interpreter_mb = resident_mb()
+        refs = {f"e{i}": ModelRef(str(folder / f"m{i + 1}")) for i in range(options.experts)}
+        bank = ExpertBank.load(ModelRef(str(folder / "m0")), refs)
         return bank, AutoModelForCausalLM.from_pretrained(folder / "m0", dtype="auto").eval()
     placement = Placement(options.placement)
     if placement is Placement.AUTO:
@@ -204,19 +201,31 @@ def prepare(options: argparse.Namespace, folder: Path) -> tuple[ExpertBank, Any]
 def line_for(label: str, bank: ExpertBank, model: Any, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Measure a method, and mergekit's command line where it has the method and files to read."""
     found = measure(label, bank, model, options)
-    theirs = None
+    ours: Cost = found["cost"]
+    line = {
+        "bench": "merge", "method": label, "device": options.name, "size": options.size,
+        "parameters": bank.parameters, "placement": str(bank.placement),
+        "ours_s": round(ours.seconds, 4), "mergekit_s": None, "ratio": None, "peak_mb": round(found["peak_mb"]),
+        "bandwidth_fraction": round(found["bytes"] / ours.seconds / options.bandwidth, 3),
+    }  # fmt: skip
+    if bank.device.type == "cpu":
+        model_mb = bank.parameters * bank.dtype.itemsize / 1e6
+        line |= {
+            "memory_limit_mb": round((len(bank.experts) + 2) * model_mb),
+            "ours_cpu_s": round(ours.cpu_seconds, 2), "ours_other_load": round(ours.other_load, 2),
+        }  # fmt: skip
     compare = bool(bank.references) and not options.without_mergekit and importlib.util.find_spec("mergekit")
     if compare and (label in MERGEKIT_NAMES or not label.startswith("ra_")):
         paths = {n: str(bank.references[n]) for n in (BASE, *bank.experts)}
         config = recipe(MERGEKIT_NAMES.get(label, label), paths[BASE], [paths[e] for e in bank.experts])
-        theirs = mergekit_seconds(config | {"out_dtype": "bfloat16"}, folder)
-    return {
-        "bench": "merge", "method": label, "device": options.name, "size": options.size,
-        "parameters": bank.parameters, "placement": str(bank.placement),
-        "ours_s": round(found["seconds"], 4), "mergekit_s": theirs and round(theirs, 2),
-        "ratio": theirs and round(theirs / found["seconds"], 1), "peak_mb": round(found["peak_mb"]),
-        "bandwidth_fraction": round(found["bytes"] / found["seconds"] / options.bandwidth, 3),
-    }  # fmt: skip
+        theirs = run_mergekit(config | {"out_dtype": "bfloat16"}, folder, options.threads)
+        line |= {
+            "mergekit_s": round(theirs.seconds, 2), "ratio": round(theirs.seconds / ours.seconds, 1),
+            "mergekit_cpu_s": round(theirs.cpu_seconds, 2), "mergekit_other_load": round(theirs.other_load, 2),
+            "cpu_ratio": round(theirs.cpu_seconds / max(ours.cpu_seconds, 0.01), 1),
+            "mergekit_peak_mb": round(theirs.peak_mb),
+        }  # fmt: skip
+    return line
 
 
 def main() -> None:
@@ -229,9 +238,10 @@ def main() -> None:
         folder = Path(name)
         bank, model = prepare(options, folder)
         options.bandwidth = bandwidth(device)
-        say(
-            {"bench": "merge-machine", "device": options.name, "copy_gb_s": round(options.bandwidth / 1e9)}, options.out
-        )
+        machine = {"bench": "merge-machine", "device": options.name, "copy_gb_s": round(options.bandwidth / 1e9),
+                   "torch": torch.__version__, "threads": options.threads, "cores": os.cpu_count(),
+                   "interpreter_mb": round(options.interpreter_mb)}  # fmt: skip
+        say(machine, options.out)
         for label in options.methods or (GPU_METHODS if device.type == "cuda" else CPU_METHODS):
             try:
                 say(line_for(label, bank, model, options, folder), options.out)

@@ -184,13 +184,58 @@ def rounded(value: float | None, digits: int = 3) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--world", nargs="+", type=Path, required=True, metavar="FILE")
     parser.add_argument("--topic", required=True)
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--no-embeddings", dest="embeddings", action="store_false")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def details(whole: Judge, full: Outcome, bare: Judge, without: Outcome) -> dict[str, object]:
+    """Return what the one line leaves out, of the run with survey lists and of the one without."""
+    survey = full.survey
+    return {
+        "stopped": survey.stop_reason,
+        "coverage": survey.coverage and f"{survey.coverage.method}. {survey.coverage.note}",
+        "works": f"{len(survey.works)} kept, {len(survey.borderline)} borderline, {survey.dropped} dropped",
+        "requests": dict(full.requests),
+        "without lists": {k: rounded(v) for k, v in bare.scores(without.survey).items()},
+        "requests without lists": dict(without.requests),
+        "seconds without lists": round(without.seconds, 1),
+        "coverage without lists": without.survey.coverage and without.survey.coverage.note,
+        "category accuracy of works the list does not show": rounded(
+            whole.accuracy(survey, unlisted_by="lists it under")
+        ),
+        "category accuracy without lists": rounded(bare.blind_accuracy(without.survey)),
+    }
+
+
+def line(whole: Judge, full: Outcome, bare: Judge, without: Outcome) -> dict[str, object]:
+    """Return the benchmark's figures."""
+    scores, coverage, kept = whole.scores(full.survey), full.survey.coverage, len(full.survey.works)
+    low, high = (
+        (kept / coverage.high, kept / coverage.low) if coverage and coverage.low and coverage.high else (0.0, 1.0)
+    )
+    return {
+        "bench": "survey",
+        "recall": rounded(scores["recall"]),
+        "precision": rounded(scores["precision"]),
+        "recall_without_lists": rounded(bare.scores(without.survey)["recall"]),
+        "category_accuracy": rounded(whole.accuracy(full.survey)),
+        "duplicates": rounded(scores["duplicates"], 4),
+        "unresolved": int(scores["unresolved"]),
+        "coverage": [rounded(low), rounded(high)],
+        "true_coverage": rounded(scores["recall"]),
+        "requests": sum(full.requests.values()),
+        "seconds": round(full.seconds, 1),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+
+
+def main() -> None:
+    options = arguments()
     how = {"verbose": options.verbose, "embeddings": options.embeddings and can_embed()}
     scope = in_scope_file(options.world, options.topic)
     files = [scope, *(f for f in options.world if f != scope)]
@@ -201,44 +246,9 @@ def main() -> None:
         full = asyncio.run(run(options.topic, url, **how))
     with serving(files, lists=False) as url:
         without = asyncio.run(run(options.topic, url, **how))
-    scores, coverage, kept = whole.scores(full.survey), full.survey.coverage, len(full.survey.works)
-    interval = (
-        [kept / coverage.high, kept / coverage.low] if coverage and coverage.low and coverage.high else [0.0, 1.0]
-    )
-    bare_scores = bare.scores(without.survey)
-    unlisted = whole.accuracy(full.survey, unlisted_by="lists it under")
-    details = {
-        "stopped": full.survey.stop_reason,
-        "coverage": full.survey.coverage and f"{full.survey.coverage.method}. {full.survey.coverage.note}",
-        "works": f"{kept} kept, {len(full.survey.borderline)} borderline, {full.survey.dropped} dropped",
-        "requests": dict(full.requests),
-        "without lists": {k: rounded(v) for k, v in bare_scores.items()},
-        "requests without lists": dict(without.requests),
-        "seconds without lists": round(without.seconds, 1),
-        "coverage without lists": without.survey.coverage and without.survey.coverage.note,
-        "category accuracy of works the list does not show": rounded(unlisted),
-        "category accuracy without lists": rounded(bare.blind_accuracy(without.survey)),
-    }
-    for name, value in details.items():
+    for name, value in details(whole, full, bare, without).items():
         print(f"{name}: {value}")
-    print(
-        json.dumps(
-            {
-                "bench": "survey",
-                "recall": rounded(scores["recall"]),
-                "precision": rounded(scores["precision"]),
-                "recall_without_lists": rounded(bare_scores["recall"]),
-                "category_accuracy": rounded(whole.accuracy(full.survey)),
-                "duplicates": rounded(scores["duplicates"], 4),
-                "unresolved": int(scores["unresolved"]),
-                "coverage": [rounded(interval[0]), rounded(interval[1])],
-                "true_coverage": rounded(scores["recall"]),
-                "requests": sum(full.requests.values()),
-                "seconds": round(full.seconds, 1),
-                "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-            }
-        )
-    )
+    print(json.dumps(line(whole, full, bare, without)))
 
 
 if __name__ == "__main__":

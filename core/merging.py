@@ -32,7 +32,7 @@ class Fidelity(StrEnum):
 
 
 class Engine(StrEnum):
-    """Who computes the rule: mergekit's own code, or the worker's."""
+    """Whose rule it is: mergekit's, which must be there to run it, or the worker's own."""
 
     MERGEKIT = "mergekit"
     OWN = "own"

@@ -18,7 +18,7 @@ from worker.merge.bank import BASE, ExpertBank, Placement
 from worker.merge.context import Calibration, Extension, MergeContext, Resolution, RoutedGroup
 from worker.merge.kernels import fused
 from worker.merge.kernels.random_mask import mix_seed
-from worker.merge.memory import peak_mb, reset_peak
+from worker.merge.memory import keep_freed_memory, peak_mb, reset_peak
 from worker.merge.plan import MergePlan, make_plan
 from worker.merge.registry import method
 from worker.merge.targets import Probe, checksum, probe, resident_targets
@@ -111,6 +111,7 @@ def resolve(
 def write_targets(targets: Mapping[str, Tensor], bank: ExpertBank, resolution: Resolution) -> None:
     """Merge every tensor of the bank into its target (a parameter, or a view of a fused one)."""
     plan = resolution.plan
+    keep_freed_memory()
     _seed_global(plan)
     mixes: list[fused.Mix] = []
     for name in ordered_names(plan, bank.names):
@@ -145,6 +146,7 @@ def _mix(target: Tensor, bank: ExpertBank, resolution: Resolution, name: str) ->
 def merge_tensors(bank: ExpertBank, resolution: Resolution) -> Iterator[tuple[str, Tensor]]:
     """Yield each merged tensor in the recipe's output dtype, in the order of the bank's names."""
     plan = resolution.plan
+    keep_freed_memory()
     _seed_global(plan)
     for name in ordered_names(plan, bank.names):
         merged = merged_tensor(bank, resolution, name)
