@@ -31,10 +31,11 @@ from benchmarks.random_experts import SIZES
 from core.errors import ResearchAgentError
 from core.passk import score
 from core.types.evaluation import Sampling
-from worker.evaluate import Plan, evaluate, requests_for
+from worker.evaluate import Plan, Progress, evaluate, requests_for
 from worker.generate.port import Completion, Draw, Engine, GenerationRequest, StopRule
+from worker.grade.apart import ApartPool, PoolSpec
 from worker.grade.limits import Options
-from worker.grade.pool import GradePool, Sample
+from worker.grade.pool import Sample
 from worker.grade.problems import CodeProblem, load_problems
 from worker.grade.reference import Mode
 from worker.grade.tiers import available_tiers
@@ -155,9 +156,9 @@ def candidate(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
 
     costs: dict[str, float] = {}
 
-    def pool(needed: Sequence[CodeProblem], mode: Mode) -> GradePool:
-        kept = Options(cache_dir=options.data / "references")
-        return GradePool(needed, mode, options.tier, options.graders, kept, costs)
+    def pool(needed: Sequence[CodeProblem], mode: Mode) -> ApartPool:
+        kept = Options(cache_dir=options.data / "references", costs=costs)
+        return ApartPool(PoolSpec(tuple(needed), mode, options.tier, options.graders, kept))
 
     with pool(list(problems.values()), "bigcode") as grader:  # reference outputs are kept from the first candidate on
         list(grader.grade([Sample(i, task_id, "# nothing\n") for i, task_id in enumerate(problems)]))
@@ -167,7 +168,13 @@ def candidate(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
     merged = subject.put(blend(0.5, 0.3, 0.4))
     merge_s = time.perf_counter() - started
-    outcomes, cost = evaluate(engine, plan, pool, costs=costs)
+    graded_beside: list[int] = []
+
+    def note(progress: Progress) -> None:
+        if progress.generated == progress.total and not graded_beside:
+            graded_beside.append(progress.graded)
+
+    outcomes, cost = evaluate(engine, plan, pool, note, costs)
     found = score(outcomes, "pass@1")
     total_s = time.perf_counter() - started
     full = sum(s.tokens for o in outcomes for s in o.samples)
@@ -176,7 +183,8 @@ def candidate(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
         "grade_s": round(total_s - merge_s - cost.generate_s, 2), "total_s": round(total_s, 2), "tokens": full,
         "tokens_per_s": round(cost.tokens / cost.generate_s, 1), "grade_core_s": round(cost.grade_s, 1),
         "pass@1": round(found.value, 4), "samples": len(plan.items) * options.samples, "problems": len(plan.items),
-        "max_length": options.max_length, "device": options.name, "size": options.size, "grader": options.tier,
+        "graded_beside": graded_beside[0], "max_length": options.max_length, "device": options.name,
+        "size": options.size, "grader": options.tier,
         "placement": options.placement, "start_s": round(subject.start_s, 1), "write_s": merged["write_s"],
         "cores": len(os.sched_getaffinity(0)), **{k: v for k, v in engine.describe().items() if k != "device"},
     }  # fmt: skip

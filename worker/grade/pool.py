@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -58,10 +58,7 @@ class Graded:
 
 
 class GradePool:
-    """Grades samples of known problems in a sandbox tier. A context manager; safe for one `grade` at a time.
-
-    `costs` is filled with the seconds that each problem's own calls take, as its reference is made.
-    """
+    """Grades samples of known problems in a sandbox tier. A context manager; safe for one `grade` at a time."""
 
     def __init__(
         self,
@@ -70,7 +67,6 @@ class GradePool:
         tier: Tier = "bubblewrap",
         workers: int | None = None,
         options: Options | None = None,
-        costs: MutableMapping[str, float] | None = None,
     ) -> None:
         if tier not in TIERS or mode not in {"bigcode", "evalplus"}:
             raise InvalidInputError(
@@ -82,7 +78,6 @@ class GradePool:
         self.tier: Tier = tier
         self.workers = workers or len(os.sched_getaffinity(0))
         self.options = options or Options()
-        self._costs = {} if costs is None else costs
         self._tasks: queue.Queue[_Task | None] = queue.Queue(maxsize=_AHEAD * self.workers)
         self._references: dict[str, Reference] = {}
         self._locks = {task_id: threading.Lock() for task_id in self.problems}
@@ -172,7 +167,7 @@ class GradePool:
             if task_id not in self._references:
                 reference = prepare(self.problems[task_id], self.mode, trusted, self.options)
                 self._references[task_id] = reference
-                self._costs[task_id] = sum(reference.times)
+                self.options.costs[task_id] = sum(reference.times)
             return self._references[task_id]
 
 

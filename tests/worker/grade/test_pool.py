@@ -122,10 +122,10 @@ def test_long_outputs_that_differ_are_compared_in_full() -> None:
 def test_a_pool_tells_what_each_problem_costs(tmp_path: Path) -> None:
     quick = problem("quick", "return a[0]", check("assert candidate(1) == 1"))
     slow = problem("slow", "return sum(k * k % 7 for k in range(a[0]))", check("assert candidate(2_000_000) > 1"))
-    options = Options(limits=LIMITS, cache_dir=tmp_path)
     for _ in range(2):  # computed, then from the cache
         costs: dict[str, float] = {}
-        with GradePool([quick, slow], workers=1, options=options, costs=costs) as pool:
+        options = Options(limits=LIMITS, cache_dir=tmp_path, costs=costs)
+        with GradePool([quick, slow], workers=1, options=options) as pool:
             list(pool.grade([Sample(0, quick.task_id, "# none"), Sample(1, slow.task_id, "# none")]))
         assert costs.keys() == {quick.task_id, slow.task_id}
         assert costs[quick.task_id] < 0.02 < costs[slow.task_id]
