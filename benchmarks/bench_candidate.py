@@ -5,7 +5,8 @@
 
 Weights are random, so every sample runs to its full 512 tokens of prompt and completion; the end token is ignored. What
 is graded in its place are 1,640 programs that all differ, half of them right (benchmarks.grade_samples): random text
-would cost the grader nothing. Engine, bank and reference outputs are warm, as they are from the second candidate on.
+would cost the grader nothing. Engine, bank and reference outputs are warm. Two candidates are timed: for the first the
+grader knows what right programs take, for the second also which problems' programs hung (the programs are the same).
 `grade_s` is what grading adds after the last completion, `grade_core_s` its work. Lines are printed, and kept in
 `--out`, as they come: plain `generate` (`--plain-problems`), the merge, the candidate, and with vLLM whether zero
 coefficients restore the outputs exactly. Needs torch, transformers and pydantic; vLLM only for its engine.
@@ -31,11 +32,10 @@ from benchmarks.random_experts import SIZES
 from core.errors import ResearchAgentError
 from core.passk import score
 from core.types.evaluation import Sampling
-from worker.evaluate import Plan, Progress, evaluate, requests_for
+from worker.evaluate import OpenGrader, Plan, Progress, evaluate, requests_for
 from worker.generate.port import Completion, Draw, Engine, GenerationRequest, StopRule
-from worker.grade.apart import ApartPool, PoolSpec
 from worker.grade.limits import Options
-from worker.grade.pool import Sample
+from worker.grade.pool import GradePool, Sample
 from worker.grade.problems import CodeProblem, load_problems
 from worker.grade.reference import Mode
 from worker.grade.tiers import available_tiers
@@ -145,26 +145,38 @@ def merges(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
     return {"bench": "merge-live", "engine": options.engine, "device": options.name, "methods": found}
 
 
-def candidate(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
-    """Run one candidate: merge, generate all samples, grade them beside, score."""
-    problems = {item.item_id: item.task for item in options.items}
-    engine = Worded(subject.engine, prepared_texts(problems, options.samples))
+def plan_of(options: argparse.Namespace) -> Plan:
     sampling = Sampling(
         temperature=0.2, top_p=0.95, n_samples=options.samples, max_length=options.max_length, seed=options.seed
     )
-    plan = Plan(Bigcode(), options.items, sampling)
+    return Plan(Bigcode(), options.items, sampling)
 
-    costs: dict[str, float] = {}
 
-    def pool(needed: Sequence[CodeProblem], mode: Mode) -> ApartPool:
-        kept = Options(cache_dir=options.data / "references", costs=costs)
-        return ApartPool(PoolSpec(tuple(needed), mode, options.tier, options.graders, kept))
+def opener(options: argparse.Namespace) -> OpenGrader:
+    kept = Options(cache_dir=options.data / "references", costs=options.costs)
 
-    with pool(list(problems.values()), "bigcode") as grader:  # reference outputs are kept from the first candidate on
-        list(grader.grade([Sample(i, task_id, "# nothing\n") for i, task_id in enumerate(problems)]))
+    def opened(needed: Sequence[CodeProblem], mode: Mode) -> GradePool:
+        return GradePool(needed, mode, options.tier, options.graders, kept)
+
+    return opened
+
+
+def warm(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
+    """Do what a worker does once: reference outputs, kernels, graphs."""
+    started = time.perf_counter()
+    problems = [item.task for item in options.items]
+    with opener(options)(problems, "bigcode") as grader:
+        list(grader.grade(Sample(i, p.task_id, "# nothing\n") for i, p in enumerate(problems)))
     subject.put(blend(0.1, 0.1, 0.1))
     list(subject.engine.generate([replace(r, draw=replace(r.draw, max_length=None, max_new_tokens=4))
-                                  for r in requests_for(plan, engine)]))  # fmt: skip
+                                  for r in requests_for(plan_of(options), subject.engine)]))  # fmt: skip
+    return {"bench": "candidate-warm", "seconds": round(time.perf_counter() - started, 1)}
+
+
+def candidate(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
+    """Run one candidate: merge, generate all samples, grade them beside, score."""
+    engine = Worded(subject.engine, prepared_texts({i.item_id: i.task for i in options.items}, options.samples))
+    plan, options.done = plan_of(options), options.done + 1
     started = time.perf_counter()
     merged = subject.put(blend(0.5, 0.3, 0.4))
     merge_s = time.perf_counter() - started
@@ -174,17 +186,18 @@ def candidate(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
         if progress.generated == progress.total and not graded_beside:
             graded_beside.append(progress.graded)
 
-    outcomes, cost = evaluate(engine, plan, pool, note, costs)
+    outcomes, cost = evaluate(engine, plan, opener(options), note, options.costs)
     found = score(outcomes, "pass@1")
     total_s = time.perf_counter() - started
     full = sum(s.tokens for o in outcomes for s in o.samples)
     return {
-        "bench": "candidate", "merge_s": round(merge_s, 3), "generate_s": round(cost.generate_s, 2),
+        "bench": "candidate", "candidate": options.done, "merge_s": round(merge_s, 3),
+        "generate_s": round(cost.generate_s, 2),
         "grade_s": round(total_s - merge_s - cost.generate_s, 2), "total_s": round(total_s, 2), "tokens": full,
         "tokens_per_s": round(cost.tokens / cost.generate_s, 1), "grade_core_s": round(cost.grade_s, 1),
         "pass@1": round(found.value, 4), "samples": len(plan.items) * options.samples, "problems": len(plan.items),
         "graded_beside": graded_beside[0], "max_length": options.max_length, "device": options.name,
-        "size": options.size, "grader": options.tier,
+        "size": options.size, "grader": options.tier, "graders": options.graders,
         "placement": options.placement, "start_s": round(subject.start_s, 1), "write_s": merged["write_s"],
         "cores": len(os.sched_getaffinity(0)), **{k: v for k, v in engine.describe().items() if k != "device"},
     }  # fmt: skip
@@ -204,7 +217,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--rows", type=int)
-    parser.add_argument("--graders", type=int, help="grading processes; default: three to four cores")
+    parser.add_argument("--graders", type=int, help="grading processes; default: one to two cores")
     parser.add_argument("--tier", help="sandbox of the grader; default: bubblewrap, or what works here (shown)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--memory-share", type=float, default=0.7, help="vllm: its part of the GPU, less the bank's")
@@ -224,7 +237,7 @@ def main() -> None:
     if options.prepare is not None:
         prepare(options.prepare, options.data)
         return
-    options.lines = None
+    options.lines, options.costs, options.done = None, {}, 0
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         options.lines = options.out / f"candidate-{options.engine}.jsonl"
@@ -232,13 +245,13 @@ def main() -> None:
     if options.placement == "auto":
         options.placement = "compressed" if _gpu_bytes() >= LARGE_GPU else "pinned"
     options.tier = options.tier or ("subprocess" if available_tiers()["bubblewrap"] else "bubblewrap")
-    options.graders = options.graders or max(1, 3 * len(os.sched_getaffinity(0)) // 4)
+    options.graders = options.graders or max(1, len(os.sched_getaffinity(0)) // 2)
     problems = dict(list(load_problems(options.data / PROBLEMS).items())[: options.problems])
     options.items = tuple(Item(task_id, problem) for task_id, problem in problems.items())
     tokenizer = AutoTokenizer.from_pretrained(options.data)
     subject = Subject(options, tokenizer)
     failed = False
-    for step in (candidate, merges, restored):
+    for step in (warm, candidate, candidate, merges, restored):
         try:
             say(step(subject, options), options.lines)
         except (ResearchAgentError, RuntimeError, ValueError, KeyError) as error:

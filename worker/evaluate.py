@@ -68,8 +68,8 @@ Report = Callable[[Progress], None]
 def requests_for(plan: Plan, engine: Engine, costs: Mapping[str, float] | None = None) -> list[GenerationRequest]:
     """Return one request per item and sample, items in order, an item's samples side by side.
 
-    `costs`: seconds that grading an item takes, where known. Dear ones are begun first, so that they are graded beside
-    generation and nothing waits for them at its end.
+    `costs`: the most seconds that grading an item took so far. Dear ones are begun first, so that they are graded
+    beside generation and nothing waits for them at its end: where one candidate hangs, others of its family tend to.
     """
     sampling = plan.drawn
     if sampling.max_length is None and sampling.max_new_tokens is None:

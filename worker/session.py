@@ -4,8 +4,8 @@ One set of models at a time; a job with others replaces it. Nothing is written t
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,6 @@ from worker.device import device_name
 from worker.evaluate import Grader
 from worker.generate.port import Engine, EngineOptions, MergingEngine
 from worker.generate.registry import load_engine
-from worker.grade.apart import ApartPool, PoolSpec
 from worker.grade.limits import Options
 from worker.grade.pool import GradePool
 from worker.grade.problems import CodeProblem
@@ -73,7 +72,6 @@ class Session:
         self._calibrator: Calibrator | None = None
         self._norms: dict[str, float] = {}
         self.grading_costs: dict[str, float] = {}
-        self._grader: ApartPool | None = None
         torch.set_num_threads(settings.cpu_threads)
 
     def load(self, models: Models, root: str) -> float:
@@ -111,7 +109,6 @@ class Session:
 
     def _drop(self) -> None:
         self._clear()
-        self._close_grader()
         if self._engine is not None:
             self._engine.close()
         self._bank = self._engine = self._loaded = self._calibrator = None
@@ -227,27 +224,9 @@ class Session:
         options = Options(cache_dir=self._settings.cache_dir / "grading", costs=self.grading_costs)
         tier: Any = self._settings.grader_tier
         cores = self._settings.cpu_threads
-        if self.device.type == "cpu":
-            return GradePool(problems, mode, tier, cores, options)
-        # Beside a GPU generation needs cores and an interpreter of its own.
-        return self._kept_grader(PoolSpec(tuple(problems), mode, tier, max(1, 3 * cores // 4), options))
-
-    @contextmanager
-    def _kept_grader(self, spec: PoolSpec) -> Iterator[Grader]:
-        """Give a grading process that stays for the next candidate on the same problems, unless something failed."""
-        if self._grader is None or self._grader.spec != spec:
-            self._close_grader()
-            self._grader = ApartPool(spec).start()
-        try:
-            yield self._grader
-        except BaseException:
-            self._close_grader()
-            raise
-
-    def _close_grader(self) -> None:
-        if self._grader is not None:
-            self._grader.close()
-            self._grader = None
+        # Beside a GPU generation needs cores of its own; without one it takes turns with grading anyway.
+        workers = cores if self.device.type == "cpu" else max(1, cores // 2)
+        return GradePool(problems, mode, tier, workers, options)
 
 
 def memory_share(bank: ExpertBank, device: torch.device) -> float:

@@ -36,7 +36,7 @@ class Options:
     """How a pool grades, beyond the protocol: limits, where reference outputs are kept, and the container's image.
 
     `timed` measures each call, so that `Graded.code_s` is the code's own CPU time (for benchmarks). `costs` is filled
-    with the seconds that each problem's own calls take, by task, as references are made; hand it from pool to pool.
+    with the most seconds that a problem's own calls or a sample of it took, by task; hand it from pool to pool.
     """
 
     limits: Limits = field(default_factory=Limits)

@@ -160,14 +160,20 @@ class GradePool:
                 continue
             if not (judgement.verdict is Verdict.MEMORY and judgement.detail.startswith(KILLED)):
                 break
-        return judgement, time.monotonic() - started
+        seconds = time.monotonic() - started
+        self._took(task.task_id, seconds)
+        return judgement, seconds
+
+    def _took(self, task_id: str, seconds: float) -> None:
+        costs = self.options.costs
+        costs[task_id] = max(seconds, costs.get(task_id, 0.0))
 
     def _reference(self, task_id: str, trusted: Sandbox) -> Reference:
         with self._locks[task_id]:
             if task_id not in self._references:
                 reference = prepare(self.problems[task_id], self.mode, trusted, self.options)
                 self._references[task_id] = reference
-                self.options.costs[task_id] = sum(reference.times)
+                self._took(task_id, sum(reference.times))
             return self._references[task_id]
 
 
