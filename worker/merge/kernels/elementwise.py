@@ -5,6 +5,7 @@ with Triton the same rules run as one kernel a tensor (`worker.merge.kernels.fus
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -21,9 +22,25 @@ def working_dtype(tensor: Tensor) -> torch.dtype:
 
 
 def chunks(tensor: Tensor) -> Iterator[slice]:
-    """Return slices of the flat tensor that fit the cache."""
+    """Yield slices of the flat tensor that fit the cache; on a CPU, what is done between them runs in one thread.
+
+    Threads would meet after every operation on a chunk, tens of thousands of times a merge: on a machine that does
+    something else as well each meeting waits for the scheduler, and a merge takes a minute in place of a second.
+    """
     size = _GPU_CHUNK if tensor.is_cuda else _CPU_CHUNK
-    return (slice(i, min(i + size, tensor.numel())) for i in range(0, tensor.numel(), size))
+    with nullcontext() if tensor.is_cuda else _one_thread():
+        for start in range(0, tensor.numel(), size):
+            yield slice(start, min(start + size, tensor.numel()))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def weighted_sum_into(out: Tensor, inputs: Sequence[Tensor], weights: Sequence[float], divisor: float = 1.0) -> None:
