@@ -17,7 +17,7 @@ from pathlib import Path
 import h11
 
 from agents.sandbox.egress_request import CHUNK, EgressRefusedError, EgressRequest, read_request
-from agents.sandbox.network import EgressRecord, Network, Report, Verdict, ignore
+from agents.sandbox.network import EgressRecord, EgressVerdict, Network, Report, ignore
 from agents.sandbox.openhands_events import write_whole
 from core.types.base import Value
 from core.types.host_rule import is_address, is_host, is_public
@@ -71,13 +71,13 @@ class EgressProxy:
         request = EgressRequest()
         try:
             await self._serve(request, reader, writer)
-            request.verdict, request.reason = Verdict.ALLOWED, ""
+            request.verdict, request.reason = EgressVerdict.ALLOWED, ""
         except EgressRefusedError as error:
             request.verdict, request.reason = error.verdict, error.message
             if not request.answered:
                 await _say(writer, error)
         except OSError as error:
-            request.verdict, request.reason = Verdict.FAILED, f"the connection broke off: {type(error).__name__}"
+            request.verdict, request.reason = EgressVerdict.FAILED, f"the connection broke off: {type(error).__name__}"
         finally:
             write_whole(self._kept, self.used.model_dump_json())
             await self._report(
@@ -119,7 +119,7 @@ class EgressProxy:
             except (OSError, TimeoutError):
                 continue
         if far is None:
-            raise EgressRefusedError(f"{request.host}:{request.port} does not answer", 502, Verdict.FAILED)
+            raise EgressRefusedError(f"{request.host}:{request.port} does not answer", 502, EgressVerdict.FAILED)
         try:
             yield far
         finally:
@@ -138,7 +138,7 @@ class EgressProxy:
             async with asyncio.timeout(CONNECT_S):
                 addresses = await resolve(host, port)
         except (OSError, UnicodeError, TimeoutError) as error:
-            raise EgressRefusedError(f"{host} has no address", 502, Verdict.FAILED) from error
+            raise EgressRefusedError(f"{host} has no address", 502, EgressVerdict.FAILED) from error
         inner = [address for address in addresses if not is_public(address)]
         if inner and not private:
             raise EgressRefusedError(f"{host} leads to {inner[0]}, which is no public address")
@@ -178,7 +178,7 @@ class EgressProxy:
             async with watch:
                 yield awake
         except TimeoutError:
-            raise EgressRefusedError(f"nothing was said for {seconds:g} s", 504, Verdict.CUT) from None
+            raise EgressRefusedError(f"nothing was said for {seconds:g} s", 504, EgressVerdict.CUT) from None
 
     async def _pump(
         self,
@@ -211,7 +211,7 @@ class EgressProxy:
         for way, name in (("bytes_in", "download"), ("bytes_out", "upload")):
             limit = getattr(self._network.limits, way)
             if getattr(self.used, way) >= limit:
-                raise EgressRefusedError(f"the {limit} bytes that it may {name} are used up", 403, Verdict.CUT)
+                raise EgressRefusedError(f"the {limit} bytes that it may {name} are used up", 403, EgressVerdict.CUT)
 
     def _count(self, what: str, count: int) -> None:
         self.used = self.used.model_copy(update={what: getattr(self.used, what) + count})

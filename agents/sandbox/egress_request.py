@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import h11
 
-from agents.sandbox.network import Verdict
+from agents.sandbox.network import EgressVerdict
 from core.errors import RunError
 from core.types.host_rule import MAX_HOST
 
@@ -21,7 +21,7 @@ class EgressRefusedError(RunError):
 
     code = "egress_refused"
 
-    def __init__(self, message: str, answer: int = 403, verdict: Verdict = Verdict.REFUSED) -> None:
+    def __init__(self, message: str, answer: int = 403, verdict: EgressVerdict = EgressVerdict.REFUSED) -> None:
         super().__init__(message)
         self.answer = answer
         self.verdict = verdict
@@ -37,7 +37,7 @@ class EgressRequest:
     head: bytes = b""
     rest: bytes = b""
     answered: bool = False
-    verdict: Verdict = Verdict.CUT
+    verdict: EgressVerdict = EgressVerdict.CUT
     reason: str = "the sandbox ended"
     passed: dict[str, int] = field(default_factory=lambda: {"bytes_in": 0, "bytes_out": 0})
 

@@ -21,7 +21,7 @@ class NetworkPolicy(StrEnum):
     ALLOW_LIST = "allow-list"
 
 
-class Verdict(StrEnum):
+class EgressVerdict(StrEnum):
     """What became of a request: `cut` is one that was allowed and met a limit, `failed` one that the host failed."""
 
     ALLOWED = "allowed"
@@ -68,7 +68,7 @@ class EgressRecord(Value):
     method: str
     host: str
     port: int
-    verdict: Verdict
+    verdict: EgressVerdict
     reason: str = ""
     bytes_in: int = 0
     bytes_out: int = 0

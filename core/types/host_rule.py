@@ -40,6 +40,11 @@ class HostRule(Value):
             raise ValueError(f"{text!r} is an address: only private hosts may be given as one")
         return cls(host=host, port=int(port) if colon else HTTPS, private=private)
 
+    @classmethod
+    def wanted(cls, text: str) -> Self:
+        """Read a rule of a list that only narrows another, which says whether an address may be named."""
+        return cls.parse(text, private=is_address(text.strip().partition(":")[0]))
+
     def covers(self, host: str, port: int) -> bool:
         """Return whether a host in lower case, or a rule's pattern, is one that this rule means."""
         if port != self.port:

@@ -7,15 +7,14 @@ from pydantic import AfterValidator, Field, model_validator
 
 from core.types.base import Value
 from core.types.evaluation import Sampling
-from core.types.host_rule import HostRule, is_address
+from core.types.host_rule import HostRule
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=80)]
 
 
 def _host_pattern(text: str) -> str:
-    # Whether an address may be named is the operator's to say: what the operator does not allow is left out.
-    HostRule.parse(text, private=is_address(text.partition(":")[0]))
+    HostRule.wanted(text)  # what the operator does not allow is left out, and said
     return text
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from agents.sandbox.egress_request import CHUNK
-from agents.sandbox.network import EgressLimits, EgressRecord, Network, NetworkPolicy, Verdict
+from agents.sandbox.network import EgressLimits, EgressRecord, EgressVerdict, Network, NetworkPolicy
 from agents.sandbox.port import Finished, SandboxSpec, Tier, run, upload
 from core.types.host_rule import HostRule
 from tests.agents.sandbox.contract import PYTHON, python, started
@@ -56,8 +56,9 @@ class NetworkContract:
         assert done.stdout == f"hello from {NAME}\n" * 2
         assert [path for path, _ in packages.asked] == ["/a?b=c", "/d"]
         assert [(r.method, r.host, r.port, r.verdict) for r in records] == [
-            ("GET", NAME, packages.http_port, Verdict.ALLOWED), ("CONNECT", NAME, packages.https_port, Verdict.ALLOWED),
-        ]  # fmt: skip
+            ("GET", NAME, packages.http_port, EgressVerdict.ALLOWED),
+            ("CONNECT", NAME, packages.https_port, EgressVerdict.ALLOWED),
+        ]
         assert all(r.bytes_in > 100 and r.bytes_out > 50 for r in records), records
 
     async def test_what_is_not_on_the_list_is_refused_with_the_reason(self, tier: Tier, packages: PackageHost) -> None:
@@ -73,7 +74,7 @@ class NetworkContract:
         assert [line.partition(":")[0] for line in said] == ["failed"] * 6, said
         assert all("is not on the list of this sandbox" in line for line in said[:4]), said
         assert all("hosts are asked for by their names" in line for line in said[4:]), said
-        assert {r.verdict for r in records} == {Verdict.REFUSED}
+        assert {r.verdict for r in records} == {EgressVerdict.REFUSED}
         assert len(records) == 6
         assert packages.asked == []
 
@@ -131,7 +132,7 @@ class NetworkContract:
         assert said[0] == "x" * 200
         assert said[1].startswith("failed: "), said
         assert "the 300000 bytes that it may download are used up" in said[2]
-        assert [r.verdict for r in records] == [Verdict.ALLOWED, Verdict.CUT, Verdict.CUT]
+        assert [r.verdict for r in records] == [EgressVerdict.ALLOWED, EgressVerdict.CUT, EgressVerdict.CUT]
         assert 300_000 - CHUNK <= sum(r.bytes_in for r in records) <= 300_000
         assert "/after" not in {path for path, _ in packages.asked}
 

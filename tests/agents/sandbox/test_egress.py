@@ -9,7 +9,7 @@ import pytest
 
 from agents.sandbox import egress
 from agents.sandbox.egress import EgressProxy
-from agents.sandbox.network import EgressLimits, EgressRecord, Network, Verdict
+from agents.sandbox.network import EgressLimits, EgressRecord, EgressVerdict, Network
 from core.types.host_rule import HostRule, is_public, narrowed, read_rules
 from tests.fakes.package_host import PackageHost, free_port
 
@@ -111,7 +111,7 @@ async def test_one_address_that_is_not_public_is_enough(
     async with proxied(tmp_path, "two-faced.test") as made:
         got = await made.ask(b"CONNECT two-faced.test:443 HTTP/1.1\r\nHost: x\r\n\r\n")
     assert got.startswith(b"HTTP/1.1 403 sandbox network: two-faced.test leads to "), got
-    assert made.records[0].verdict is Verdict.REFUSED
+    assert made.records[0].verdict is EgressVerdict.REFUSED
 
 
 async def test_no_header_for_a_proxy_goes_on(
@@ -159,7 +159,7 @@ async def test_what_is_no_request_is_refused(
     assert got.split()[1] == answer, got[:300]
     assert got.split(b"\r\n")[0].count(b"sandbox network") == 1
     assert len(made.records) == 1
-    assert made.records[0].verdict is not Verdict.ALLOWED
+    assert made.records[0].verdict is not EgressVerdict.ALLOWED
 
 
 async def test_upload_silence_connections_and_requests_are_limited(
@@ -179,7 +179,7 @@ async def test_upload_silence_connections_and_requests_are_limited(
         post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n" + b"x" * 90_000
         with contextlib.suppress(ConnectionError):
             assert b"taken" not in await made.ask(connect, then=post)
-        assert made.records[-1].verdict is Verdict.CUT
+        assert made.records[-1].verdict is EgressVerdict.CUT
         assert "may upload are used up" in made.records[-1].reason
         assert made.records[-1].bytes_out <= 50_000
         assert b"may upload are used up" in await made.ask(connect)
@@ -196,7 +196,7 @@ async def test_a_host_that_does_not_answer_is_a_failure(tmp_path: Path, monkeypa
     target = f"gone.test:{free_port()}"
     async with proxied(tmp_path, private=target) as made:
         assert b"502 sandbox network" in await made.ask(f"CONNECT {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    assert made.records[0].verdict is Verdict.FAILED
+    assert made.records[0].verdict is EgressVerdict.FAILED
 
 
 async def test_an_address_that_the_operator_names_is_reached(tmp_path: Path, host: PackageHost) -> None:
