@@ -55,7 +55,7 @@ class MethodDeclaration:
     `row` is the row of merging.md it belongs to. `difference` says what differs from the paper, or why the method
     can't be applied; it is empty only for exact methods. `neutral` names the parameter and the value that make a
     tensor equal to the base (how a recipe keeps embeddings from the base); a method without one merges them as
-    mergekit does.
+    mergekit does. `against_base`: whether its recipes name a base to merge against.
     """
 
     name: str
@@ -71,6 +71,7 @@ class MethodDeclaration:
     neutral: tuple[str, ParameterValue] | None = None
     experts: tuple[int, int | None] = (1, None)
     random: bool = False
+    against_base: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "defaults", MappingProxyType(dict(self.defaults)))

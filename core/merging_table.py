@@ -20,7 +20,10 @@ _MERGEKIT_METHODS = (
     ),
     _mergekit("slerp", "SLERP", None, defaults={"t": 0.5}, neutral=("t", 0.0), experts=(1, 1)),
     _mergekit("nuslerp", "NuSLERP", None, defaults={"weight": 0.5}, experts=(2, 2)),
-    _mergekit("multislerp", "Multi-SLERP", None, defaults={"weight": 1.0, "normalize_weights": True}),
+    # Against a base it fails on a tensor that no expert has changed, and adapters leave many such.
+    _mergekit(
+        "multislerp", "Multi-SLERP", None, defaults={"weight": 1.0, "normalize_weights": True}, against_base=False
+    ),
     _mergekit("karcher", "Karcher mean", "2603.04972", defaults={"max_iter": 10, "tol": 1e-5}),
     _mergekit(
         "dare_linear", "DARE (rescaled to the L1 norm) + task arithmetic", "2311.03099",
@@ -220,10 +223,6 @@ def declaration(name: str) -> MethodDeclaration:
     return DECLARATIONS[name]
 
 
-# Relative to a base these fail on any tensor that no expert has changed, as adapters leave most of them.
-_OF_WHOLE_WEIGHTS = frozenset({"multislerp"})
-
-
 def recipe_config(name: str, base: str, experts: dict[str, float], **parameters: ParameterValue) -> dict[str, object]:
     """Return a mergekit configuration of the method with its defaults, embeddings kept from the base where it can be.
 
@@ -244,7 +243,7 @@ def recipe_config(name: str, base: str, experts: dict[str, float], **parameters:
         key, neutral = entry.neutral
         shared[key] = _except_embeddings(values[key], neutral)
     config: dict[str, object] = {"merge_method": name, "models": models}
-    if name not in _OF_WHOLE_WEIGHTS:
+    if entry.against_base:
         config["base_model"] = base
     return config | ({"parameters": shared} if shared else {}) | {"dtype": "float32"}
 

@@ -12,12 +12,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from core.errors import InvalidInputError, RunError
-from core.merging_table import recipe_config
+from core.merging import Kind, Need
+from core.merging_table import DECLARATIONS, recipe_config
 from core.recipes import redrawn
 from core.types.recipe import Recipe
 from tests.worker.merge.models import load_bank, load_model
 from worker.merge.adapter import LoraAdapter
-from worker.merge.apply import merge_into, resolve, write_targets
+from worker.merge.apply import merge_into, merge_tensors, resolve, write_targets
 from worker.merge.bank import ExpertBank, ModelRef, Placement, choose_placement
 from worker.merge.checkpoint import Checkpoint
 from worker.merge.export import ExportOptions, export
@@ -115,8 +116,8 @@ def test_a_named_tokenizer_may_differ(llama_dir: Path, tmp_path: Path) -> None:
     assert bank.experts == ("other",)
 
 
-def write_adapter(directory: Path, out: Path, **options: object) -> PeftModel:
-    torch.manual_seed(3)
+def write_adapter(directory: Path, out: Path, seed: int = 3, **options: object) -> PeftModel:
+    torch.manual_seed(seed)
     config = LoraConfig(r=4, lora_alpha=6, target_modules=["q_proj", "down_proj"], **options)
     model = get_peft_model(load_model(directory), config)
     for name, parameter in model.named_parameters():
@@ -138,6 +139,22 @@ def test_adapters_fold_in_as_peft_does(llama32_dir: Path, tmp_path: Path, option
         torch.testing.assert_close(bank.tensor("lora", name), parameter.data)
     untouched = bank.tensors("model.norm.weight", ("base", "lora"))
     assert untouched[0] is untouched[1]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_every_rule_merges_adapters_by_its_own_recipe(llama32_dir: Path, tmp_path: Path) -> None:
+    """Adapters leave most tensors as the base has them: a rule must bear task vectors of zero."""
+    base, names = str(llama32_dir / "base"), ("one", "two", "three")
+    for seed, name in enumerate(names):
+        write_adapter(llama32_dir, tmp_path / name, seed)
+    bank = ExpertBank.load(ModelRef(base), {n: ModelRef(base, str(tmp_path / n)) for n in names})
+    entries = [d for d in DECLARATIONS.values() if d.kind is Kind.WEIGHTS and d.needs == {Need.WEIGHTS}]
+    assert {"multislerp", "nuslerp", "ra_ties"} < {d.name for d in entries}
+    for entry in entries:
+        chosen = next(names[:count] for count in (3, 2, 1) if entry.accepts(count))
+        config = recipe_config(entry.name, "base", dict.fromkeys(chosen, 0.4))
+        for tensor, merged in merge_tensors(bank, resolve(config, bank)):
+            assert bool(torch.isfinite(merged).all()), (entry.name, tensor)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")

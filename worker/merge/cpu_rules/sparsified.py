@@ -42,11 +42,9 @@ def sparsified_rule(masks: Masker, *, elected: bool, random: bool) -> Callable[.
 
     def rule(out: Tensor, base: Tensor, experts: Sequence[Tensor], **parameters: object) -> bool:
         settings = Sparsified(**parameters)  # type: ignore[arg-type]
-        if not any(settings.weight) and not random:
-            out.copy_(base)
-            return True
         if not any(settings.weight):
-            _skip_draws(base, settings)
+            if random:
+                _skip_draws(base, settings)
             out.copy_(base)
             return True
         kept = masks(base, experts, settings)
