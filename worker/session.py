@@ -6,7 +6,7 @@ One set of models at a time; a job with others replaces it. Nothing is written t
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -221,12 +221,14 @@ class Session:
 
     def open_grader(self, problems: Sequence[CodeProblem], mode: Mode) -> AbstractContextManager[Grader]:
         """Return a grading pool in the tier that the settings name."""
-        options = Options(cache_dir=self._settings.cache_dir / "grading", costs=self.grading_costs)
+        options = Options(cache_dir=self._settings.cache_dir / "grading")
         tier: Any = self._settings.grader_tier
         cores = self._settings.cpu_threads
-        # Beside a GPU generation needs cores of its own; without one it takes turns with grading anyway.
-        workers = cores if self.device.type == "cpu" else max(1, cores // 2)
-        return GradePool(problems, mode, tier, workers, options)
+        if self.device.type == "cpu":
+            # Generation and grading take turns at the cores: nothing is gained by what is begun first, and the order of
+            # work, which decides who shares a batch, stays that of the items.
+            return GradePool(problems, mode, tier, cores, options)
+        return GradePool(problems, mode, tier, max(1, cores // 2), replace(options, costs=self.grading_costs))
 
 
 def memory_share(bank: ExpertBank, device: torch.device) -> float:

@@ -1,7 +1,7 @@
 """Keep a batch of rows full: prompts enter as rows leave, the samples of one prompt share its prefill.
 
-Order of work: by priority, then longest prompts first, so that the last rows are short ones. Nothing
-here depends on which rows share a batch: seeds and positions belong to the sample.
+Order of work: by priority, then longest prompts first, so that the last rows are short ones. Nothing here depends on
+which rows share a batch: seeds and positions belong to the sample.
 """
 
 from collections import deque
