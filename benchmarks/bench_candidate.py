@@ -217,7 +217,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--rows", type=int)
-    parser.add_argument("--graders", type=int, help="grading processes; default: one to two cores")
+    parser.add_argument("--graders", type=int, help="grading processes; default: half the cores")
     parser.add_argument("--tier", help="sandbox of the grader; default: bubblewrap, or what works here (shown)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--memory-share", type=float, default=0.7, help="vllm: its part of the GPU, less the bank's")
