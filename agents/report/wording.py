@@ -209,7 +209,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "used": ("Used", "用量"),
     "limit": ("Limit", "上限"),
     "wall": ("Wall-clock", "总历时"),
-    "gpu": ("Worker time", "计算时间"),
+    "gpu": ("GPU time", "GPU 时间"),
     "usd": ("Language model, US$", "语言模型（美元）"),
     "tokens": ("Tokens", "词元"),
     "next": ("What to try next", "下一步"),

@@ -1,6 +1,7 @@
 """Jobs that workers do: versioned payloads, validated on both ends (contracts.md, 'Job kinds')."""
 
 import hashlib
+import json
 from enum import StrEnum
 from typing import Literal, Self
 
@@ -40,8 +41,12 @@ class Payload(Value):
 
     @property
     def digest(self) -> str:
-        """Return a hash of the content: the id of what comes out of it."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:24]
+        """Return a hash of the content: the id of what comes out of it.
+
+        It doesn't depend on the order of keys, which Postgres changes: a worker must find the id that was asked for.
+        """
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:24]
 
     def key(self, run_id: str) -> str:
         """Return the idempotency key in a run."""

@@ -33,6 +33,7 @@ from core.settings import Settings
 from core.tables import jobs
 from core.types.candidate import Leaderboard
 from core.types.evaluation import Evaluation
+from core.types.optimization import OptimizationResult
 from core.types.run import Run, RunStatus
 from core.types.sow import ModelRef, StatementOfWork
 from core.types.transcript import Decider
@@ -175,7 +176,13 @@ class Stores:
 
 
 async def assert_numbers_trace(stores: Stores, run_id: str) -> None:
-    """Follow every number of the leaderboards down to the verdicts of single items."""
+    """Follow every number of the leaderboards and the search down to the verdicts of single items."""
+    every = {e.id: e for e in await stores.jobs.results(run_id) if isinstance(e, Evaluation)}
+    search = await stores.records.get(run_id, "optimization", OptimizationResult)
+    cited = [every[i] for trial in search.trials for i in trial.evaluation_ids]
+    assert cited
+    assert {e.role for e in cited} == {"search"}
+    assert {f"{run_id}:{i}" for i in every} <= (await stores.finished_jobs(run_id)).keys()
     for role in ("screen", "confirm"):
         board = await stores.records.get(run_id, f"leaderboard.{role}", Leaderboard)
         assert board.rows

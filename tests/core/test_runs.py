@@ -130,6 +130,20 @@ async def test_a_job_is_done_once_and_late_results_are_fenced_off(runs: RunStore
     assert await store.claim(key, "third", "cpu") is None
 
 
+async def test_a_worker_finds_the_id_that_was_asked_for(runs: RunStore, db: Database, queue: Queue) -> None:
+    """The report looks evaluations up by it; Postgres keeps keys in an order of its own."""
+    run, _ = await runs.create(SOW)
+    recipe = Recipe(method="linear", config={"merge_method": "linear", "models": [], "dtype": "float32"})
+    slice_ = Benchmark(name="s", dataset="d", role=Role.SEARCH)
+    payload = MergeEvaluate(candidate_id="trial-1", models=MODELS, recipe=recipe, benchmark=slice_)
+    asked = asyncio.create_task(JobClient(db, queue, run.id).run(payload))
+    await asyncio.sleep(0.3)
+    claimed = await JobStore(db).claim(payload.key(run.id), "w", "cpu")
+    assert claimed is not None
+    assert claimed[0].digest == payload.digest
+    asked.cancel()
+
+
 async def test_a_job_whose_workers_die_is_failed_with_its_reason(runs: RunStore, db: Database, queue: Queue) -> None:
     run, _ = await runs.create(SOW)
     client, store = JobClient(db, queue, run.id), JobStore(db)
