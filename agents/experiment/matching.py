@@ -97,7 +97,7 @@ def _built_in(work: Work, method: Declaration, how: str) -> Applicability:
         work_title=work.title,
         method=method.name,
         fidelity=Fidelity(method.fidelity.value),
-        reason="; ".join(part for part in (f"matched by {how}", method.difference) if part),
+        reason=f"Matched by {how}. {method.difference}".strip(),
     )
 
 

@@ -8,7 +8,8 @@ from agents.report.blocks import Block, Cell, Figure, Paragraph, Section, Table
 from agents.report.content import ReportInput, shown
 from agents.report.wording import Say
 from agents.survey.figures import flow_of
-from core.types.candidate import Applicability
+from agents.survey.language import sentence
+from core.types.candidate import Applicabilities, Applicability
 from core.types.work import Survey, Work
 
 SERIES = 6
@@ -21,7 +22,7 @@ def survey_section(report: ReportInput, say: Say) -> Section | None:
         return None
     blocks: list[Block] = [Paragraph(text=_survey_text(survey, say)), *_timeline(survey, say)]
     if survey.works:
-        verdicts = {a.work_key: a for a in report.applicabilities if a.work_key}
+        verdicts = Applicabilities(rows=report.applicabilities).by_work
         rows = tuple(_work_row(report, w, verdicts.get(w.key), say) for w in _sorted(survey.works))
         columns = ("work", "year", "categories", "code", "applied", "our_score")
         table = Table(columns=tuple(say(c) for c in columns), rows=rows, caption=say("survey_caption"), wide=True)
@@ -58,7 +59,7 @@ def _work_row(report: ReportInput, work: Work, verdict: Applicability | None, sa
     applied = "–"
     if verdict is not None:
         applied = say.listed([part for part in (verdict.method, say(verdict.fidelity.value)) if part])
-        applied = ". ".join(part for part in (applied, verdict.reason, verdict.outcome) if part)
+        applied = " ".join((f"{applied}.", *(sentence(part) for part in (verdict.reason, verdict.outcome) if part)))
     score, refs = _score_of(report, work.key)
     return (
         Cell(text=work.title, url=url),

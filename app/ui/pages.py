@@ -123,7 +123,7 @@ async def show_survey(use: Use, run_id: str) -> HTMLResponse:
     run = await run_view(use, run_id)
     survey = await _document(use.records.get(run_id, "survey", Survey))
     decided = await _document(use.records.get(run_id, "applicability", Applicabilities))
-    verdicts = {row.work_key: row for row in decided.rows} if decided else {}
+    verdicts = decided.by_work if decided else {}
     methods = {row.method: row for row in reversed(decided.rows) if row.method} if decided else {}
     listed = sorted(methods.values(), key=lambda row: row.method or "")
     return page("survey.html", run=run, survey=survey, verdicts=verdicts, methods=listed)

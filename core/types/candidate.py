@@ -37,6 +37,12 @@ class Applicabilities(Value):
 
     rows: tuple[Applicability, ...]
 
+    @property
+    def by_work(self) -> dict[str, Applicability]:
+        """Return one row a work: of several methods that implement it the one that was tried, else the first."""
+        tried = [row for row in self.rows if row.candidate_id]
+        return {row.work_key: row for row in (*reversed(self.rows), *reversed(tried)) if row.work_key}
+
 
 class CandidateKind(StrEnum):
     """Where a candidate comes from."""

@@ -50,7 +50,15 @@ def applicabilities() -> tuple[Applicability, ...]:
     """Return the verdicts on these works."""
     return (
         Applicability(work_key="2212.04089", method="task_arithmetic", fidelity=Fidelity.EXACT),
-        Applicability(work_key="2306.01708", method="ties", fidelity=Fidelity.ADAPTED, reason="Trims each tensor."),
+        Applicability(
+            work_key="2306.01708",
+            method="ties",
+            fidelity=Fidelity.ADAPTED,
+            reason="Trims each tensor.",
+            candidate_id="ties",
+            outcome="rank 1 of 6 with 54.2%",
+        ),
+        Applicability(work_key="2306.01708", method="ra_ties", fidelity=Fidelity.EXACT, outcome="not tried"),
         Applicability(
             work_key="2412.13526", fidelity=Fidelity.NOT_APPLICABLE, reason="A generative model has no such head."
         ),

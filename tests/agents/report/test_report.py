@@ -57,6 +57,12 @@ def parsed(html: str) -> Tags:
     return tags
 
 
+def test_a_work_of_several_methods_is_told_by_the_one_that_was_tried(files: Mapping[str, str]) -> None:
+    (row,) = [line for line in files["report.md"].splitlines() if "arxiv.org/abs/2306.01708" in line]
+    assert "ties, adapted. Trims each tensor. Rank 1 of 6 with 54.2%. |" in row
+    assert "ot tried" not in row
+
+
 async def test_the_same_input_gives_the_same_bytes(sample: ReportInput, files: Mapping[str, str]) -> None:
     assert files == report_files(ReportInput.model_validate(sample.model_dump()), "Text.")
 
