@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -38,6 +39,7 @@ TIER = "bubblewrap"
 BRIDGE = "/opt/bridge.py"
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/ssl", "/etc/mime.types", "/etc/localtime")
+GONE_S = 10.0
 TMP_BYTES = 256 * 2**20
 NAMESPACES = ("--unshare-all", "--unshare-user", "--uid", "1000", "--gid", "1000", "--disable-userns")
 
@@ -84,9 +86,7 @@ class BubblewrapTier:
         swept = []
         self._leases.forget()
         for lease in self._leases.orphans(TIER):
-            for process in lease.processes:
-                if process.alive:
-                    _kill(process.pid)
+            await _evict(self._leases.folder(lease.id) / "workspace", lease.processes)
             self._leases.release(lease.id, delete=not lease.persistent)
             swept.append(lease.id)
         return swept
@@ -234,3 +234,29 @@ def _kill(pid: int) -> None:
         for process in psutil.Process(pid).children():
             process.send_signal(signal.SIGKILL)
         os.kill(pid, signal.SIGKILL)
+
+
+async def _evict(workspace: Path, commands: Sequence[Owner]) -> None:
+    """Kill a sandbox's commands and all within it, and wait until they are gone: what is dying still writes."""
+    deadline = time.monotonic() + GONE_S
+    while time.monotonic() < deadline:
+        left = [*(p.pid for p in commands if p.alive), *inhabitants(workspace)]
+        if not left:
+            return
+        for pid in left:
+            _kill(pid)
+        await asyncio.sleep(0.02)
+
+
+def inhabitants(workspace: Path) -> Sequence[int]:
+    """Return the living processes within a sandbox, whoever their parents are now: its workspace is mounted there."""
+    found, source = [], str(workspace).replace(" ", r"\040")
+    for file in Path("/proc").glob("[0-9]*/mountinfo"):
+        try:
+            mounts = [line.split(" ", 5) for line in file.read_text().splitlines()]
+        except OSError:  # it has ended
+            continue
+        # A mount's fourth field is its source's path below the file system that it lies on, the fifth its place.
+        if any(m[4] == WORKSPACE and len(m[3]) > 1 and source.endswith(m[3]) for m in mounts):
+            found.append(int(file.parent.name))
+    return found

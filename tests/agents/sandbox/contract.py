@@ -248,7 +248,8 @@ class SandboxContract:
     async def test_what_a_crash_of_ours_leaves_is_swept(self, tier: Tier, root: Path) -> None:
         image = f", {tier._image!r}" if tier.name == "docker" else ""
         made = f"{type(tier).__name__}(pathlib.Path({str(root)!r}){image})"
-        code = CRASHING.format(module=type(tier).__module__, tier=type(tier).__name__, made=made, beat=BEAT)
+        mark = f"crashed-in-{root}"  # the other tier's test may run beside
+        code = CRASHING.format(module=type(tier).__module__, tier=type(tier).__name__, made=made, beat=BEAT, mark=mark)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
         )
@@ -258,7 +259,7 @@ class SandboxContract:
         await process.wait()
         assert "crashed-1" in await tier.sweep()
         assert not (root / "crashed-1").exists()
-        assert not [p for p in psutil.process_iter(["cmdline"]) if "mark-of-crashed-1" in (p.info["cmdline"] or [])]
+        assert not [p for p in psutil.process_iter(["cmdline"]) if mark in (p.info["cmdline"] or [])]
         assert await tier.sweep() == []
 
     async def test_sandboxes_of_the_living_are_left_alone(self, tier: Tier) -> None:
@@ -274,7 +275,7 @@ from {module} import {tier}
 from agents.sandbox.port import SandboxSpec, Output
 async def main():
     sandbox = await {made}.start(SandboxSpec(id="crashed-1"))
-    async for piece in sandbox.stream(["python3", "-c", {beat!r}, "mark-of-crashed-1"]):
+    async for piece in sandbox.stream(["python3", "-c", {beat!r}, {mark!r}]):
         print("running", flush=True)
 asyncio.run(main())
 """

@@ -1,8 +1,10 @@
+import contextlib
 from pathlib import Path
 
+import psutil
 import pytest
 
-from agents.sandbox.bubblewrap import BubblewrapTier
+from agents.sandbox.bubblewrap import BubblewrapTier, inhabitants
 from agents.sandbox.port import SandboxSpec, SandboxUnavailableError, Tier, run
 from tests.agents.sandbox.contract import SandboxContract, started
 from tests.agents.sandbox.network_contract import NetworkContract
@@ -39,3 +41,13 @@ class TestBubblewrap(SandboxContract, NetworkContract):
     async def test_no_namespace_can_be_made_inside(self, tier: Tier) -> None:
         async with started(tier) as sandbox:
             assert not (await run(sandbox, ["unshare", "-Ur", "true"])).ok
+
+    async def test_who_is_within_is_told_by_the_mounted_workspace(self, tier: Tier) -> None:
+        async with started(tier) as sandbox, started(tier) as other:
+            command = ["sh", "-c", "(setsid sleep 60 &); echo started; sleep 60"]
+            async with contextlib.aclosing(sandbox.stream(command)) as pieces:
+                await anext(pieces)
+                within = {psutil.Process(pid).name() for pid in inhabitants(sandbox.workspace)}
+                assert {"sh", "sleep"} <= within
+                assert inhabitants(other.workspace) == []
+            assert inhabitants(sandbox.workspace) == []
