@@ -2,8 +2,9 @@
 
 On CPU the same recipes are also run by mergekit's command line plus loading its result, on a synthetic Gemma-2 shaped
 checkpoint (`--size small`). Ours is the median of three (of one where it takes over 8 s); imports aren't counted, a
-worker pays them once. `peak_mb` is the peak resident set above the interpreter's own after its imports, with bank and
-model in it; mergekit's is that of the whole process. CPU seconds tell how far other processes disturbed a line.
+worker pays them once. `peak_mb` is the peak resident set, bank and model in it, above that of the same process when it
+has imported everything and merged a tiny checkpoint; mergekit's is that of the whole process. CPU seconds tell how far
+other processes disturbed a line. `--size 1b --without-mergekit` shows what memory grows with the model.
 
 On a GPU the weights are made on the device (`--size 9b`: Gemma-2-9B); mergekit isn't needed there, nor pydantic.
 `--placement compressed` keeps experts as 4-bit deltas (80 GB machines), `auto` does so where base, experts and model
@@ -12,6 +13,7 @@ A method that fails prints its error and the others go on; `--out FILE` keeps ev
 """
 
 import argparse
+import gc
 import importlib.util
 import json
 import os
@@ -176,7 +178,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="GPU: where the time goes")
     parser.add_argument("--out", type=Path, help="append every line to this file")
     options = parser.parse_args()
-    options.interpreter_mb = 0.0
+    options.interpreter_mb, options.peers = 0.0, {}
     options.size = options.size or ("9b" if options.device == "cuda" else "small")
     return options
 
@@ -185,17 +187,26 @@ def prepare(options: argparse.Namespace, folder: Path) -> tuple[ExpertBank, Any]
     """Return the bank and the resident model."""
     device = torch.device(options.device)
     if device.type != "cuda":
-        write_checkpoints(folder, options.size, options.experts)
         for label in options.methods or CPU_METHODS:
             method(label.partition(":")[0])  # imports mergekit before memory is measured
+        bank, model = loaded(folder, "tiny", options.experts)
+        measure("linear", bank, model, options)
+        del bank, model
+        gc.collect()
         options.interpreter_mb = resident_mb()
-        refs = {f"e{i}": ModelRef(str(folder / f"m{i + 1}")) for i in range(options.experts)}
-        bank = ExpertBank.load(ModelRef(str(folder / "m0")), refs)
-        return bank, AutoModelForCausalLM.from_pretrained(folder / "m0", dtype="auto").eval()
+        return loaded(folder, options.size, options.experts)
     placement = Placement(options.placement)
     if placement is Placement.AUTO:
         placement = fitting_placement(options.size, options.experts, device)
     return random_bank(options.size, options.experts, device, placement), resident_model(options.size, device)
+
+
+def loaded(folder: Path, size: str, experts: int) -> tuple[ExpertBank, Any]:
+    """Write the checkpoints of a size; return them as a bank, and a model."""
+    write_checkpoints(folder, size, experts)
+    refs = {f"e{i}": ModelRef(str(folder / f"m{i + 1}")) for i in range(experts)}
+    bank = ExpertBank.load(ModelRef(str(folder / "m0")), refs)
+    return bank, AutoModelForCausalLM.from_pretrained(folder / "m0", dtype="auto").eval()
 
 
 def line_for(label: str, bank: ExpertBank, model: Any, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -217,8 +228,10 @@ def line_for(label: str, bank: ExpertBank, model: Any, options: argparse.Namespa
     compare = bool(bank.references) and not options.without_mergekit and importlib.util.find_spec("mergekit")
     if compare and (label in MERGEKIT_NAMES or not label.startswith("ra_")):
         paths = {n: str(bank.references[n]) for n in (BASE, *bank.experts)}
-        config = recipe(MERGEKIT_NAMES.get(label, label), paths[BASE], [paths[e] for e in bank.experts])
-        theirs = run_mergekit(config | {"out_dtype": "bfloat16"}, folder, options.threads)
+        peer = MERGEKIT_NAMES.get(label, label)  # several of ours have the same peer
+        config = recipe(peer, paths[BASE], [paths[e] for e in bank.experts])
+        theirs = options.peers.get(peer) or run_mergekit(config | {"out_dtype": "bfloat16"}, folder, options.threads)
+        options.peers[peer] = theirs
         line |= {
             "mergekit_s": round(theirs.seconds, 2), "ratio": round(theirs.seconds / ours.seconds, 1),
             "mergekit_cpu_s": round(theirs.cpu_seconds, 2), "mergekit_other_load": round(theirs.other_load, 2),

@@ -18,6 +18,8 @@ SIZES: dict[str, dict[str, int]] = {
              "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 50176},
     "small": {"hidden_size": 640, "intermediate_size": 2560, "num_hidden_layers": 12, "num_attention_heads": 10,
               "num_key_value_heads": 5, "head_dim": 64, "vocab_size": 32000},
+    "1b": {"hidden_size": 1536, "intermediate_size": 6144, "num_hidden_layers": 24, "num_attention_heads": 8,
+           "num_key_value_heads": 4, "head_dim": 192, "vocab_size": 32000},
     "2b": {"hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8,
            "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 256000},
     "9b": {"hidden_size": 3584, "intermediate_size": 14336, "num_hidden_layers": 42, "num_attention_heads": 16,

@@ -9,8 +9,8 @@ import torch
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt's names for them (glibc's malloc.h)
-_KEPT = 256 << 20
-_LARGEST_MMAP = 32 << 20  # the most that glibc allows
+_KEPT = 64 << 20
+_OF_A_CHUNK = 4 << 20
 
 
 def reset_peak(device: torch.device) -> None:
@@ -45,7 +45,7 @@ def _status_mb(field: str) -> float:
 
 @cache
 def keep_freed_memory() -> bool:
-    """Let glibc keep up to 256 MB of freed memory for the next chunk; return whether it does (other C libraries don't).
+    """Let glibc keep up to 64 MB of freed memory for the next chunk; return whether it does (other C libraries don't).
 
     A merge frees and asks for the same few chunks thousands of times. By default each goes back to the kernel, and the
     page faults that follow cost a third of the processor time again (measured with one thread).
@@ -53,7 +53,7 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    return bool(mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP)) and bool(mallopt(_TRIM_THRESHOLD, _KEPT))
+    return bool(mallopt(_MMAP_THRESHOLD, _OF_A_CHUNK)) and bool(mallopt(_TRIM_THRESHOLD, _KEPT))
 
 
 def host_memory_available() -> int:

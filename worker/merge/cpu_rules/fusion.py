@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 
 from worker.merge.kernels.elementwise import chunks
@@ -59,6 +60,6 @@ def _fence(base: Tensor, expert: Tensor, divergence: Tensor) -> Tensor:
         scores = (other[chosen].float() - origin[chosen].float()).abs_().mul_(of_row[chosen // base.shape[-1]])
     else:
         scores = (other.float() - origin.float()).abs_().view(len(of_row), -1).mul_(divergence).view(-1)
-    ordered = torch.sort(scores).values
-    first, median, third = ordered[(torch.tensor([0.25, 0.5, 0.75]) * (len(ordered) - 1)).long()]
+    places = (torch.tensor([0.25, 0.5, 0.75]) * (len(scores) - 1)).long()
+    first, median, third = torch.from_numpy(np.partition(scores.numpy(), places.numpy()))[places]
     return median + 1.5 * (third - first)

@@ -6,13 +6,13 @@ equal magnitudes decides. Only their use is chunked.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 
 from worker.merge.cpu_rules.differences import delta_chunks, total
 from worker.merge.kernels.elementwise import elect
+from worker.merge.kernels.select import sorted_at_once
 
 Tensor = torch.Tensor
 _TINY = 1e-7  # mergekit rescales nothing whose L1 norm is below this
@@ -104,9 +104,7 @@ def _by_rank(base: Tensor, expert: Tensor, density: float, epsilon: float) -> Te
 def breadcrumbs_masks(base: Tensor, experts: Sequence[Tensor], settings: Sparsified) -> Masks:
     """Return masks of the entries between the smallest and the `gamma` largest; experts are sorted at once."""
     jobs = list(zip(experts, settings.density, settings.gamma, strict=True))
-    # torch sorts one row by one thread
-    with ThreadPoolExecutor(max(1, min(len(jobs), torch.get_num_threads()))) as pool:
-        return list(pool.map(lambda job: _between(base, *job), jobs))
+    return sorted_at_once(lambda job: _between(base, *job), jobs)
 
 
 def _between(base: Tensor, expert: Tensor, density: float, gamma: float) -> Tensor | None:
@@ -115,7 +113,7 @@ def _between(base: Tensor, expert: Tensor, density: float, gamma: float) -> Tens
     count = base.numel()
     kept = int(density * count)
     first = max(0, count - kept - int(gamma * count))
-    order = torch.sort((expert.float() - base.float()).abs_().reshape(-1)).indices
+    order = torch.sort(expert.to(torch.float32, copy=True).sub_(base).abs_().reshape(-1)).indices
     mask = torch.zeros(count, dtype=torch.bool)
     mask[order[first : first + kept]] = True
     return mask

@@ -1,8 +1,9 @@
 """TIES as mergekit computes it (arXiv 2306.01708): each tensor trimmed by itself, exactly k entries kept.
 
-Where more entries equal the threshold than may be kept (common in bf16, whose differences lie on a coarse grid),
-mergekit keeps those that an unstable sort happens to put first. To give the very same tensors this method then sorts
-as mergekit does, which is slow; `ra_ties` with `scope: tensor` keeps all equal entries and never sorts.
+Where more entries equal the threshold than may be kept, mergekit keeps those that an unstable sort happens to put
+first. To give the very same tensors this method then sorts as mergekit does, which is slow; `ra_ties` with
+`scope: tensor` keeps all equal entries and never sorts. Half precisions, whose differences lie on a coarse grid, are
+sorted without looking for a threshold first.
 """
 
 from collections.abc import Sequence
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 import torch
 
 from worker.merge.kernels.elementwise import elect_into, working_dtype
-from worker.merge.kernels.select import Threshold, exact_threshold, keeper
+from worker.merge.kernels.select import Threshold, exact_threshold, keeper, sorted_at_once
 from worker.merge.method import MergeMethod, ignored, per_expert, shared
 
 KEEP_ALL = Threshold(-1.0)
 KEEP_NONE = Threshold(float("inf"))
+AMBIGUOUS = Threshold(float("nan"), ambiguous=True)
+_COARSE = frozenset({torch.bfloat16, torch.float16})
 
 
 def tensor_threshold(base: torch.Tensor, expert: torch.Tensor, density: float) -> Threshold:
@@ -31,6 +34,12 @@ def tensor_threshold(base: torch.Tensor, expert: torch.Tensor, density: float) -
         ties = keep - int((ordered > value).sum())
         return Threshold(value, ties, ambiguous=int((ordered == value).sum()) > ties)
     return exact_threshold(lambda: iter([(base, expert)]), keep)
+
+
+def _threshold(base: torch.Tensor, expert: torch.Tensor, density: float) -> Threshold:
+    if 0 < density < 1 and expert is not base and {base.dtype, expert.dtype} <= _COARSE:
+        return AMBIGUOUS
+    return tensor_threshold(base, expert, density)
 
 
 @dataclass(frozen=True)
@@ -49,10 +58,12 @@ def ties_into(out: torch.Tensor, base: torch.Tensor, experts: Sequence[torch.Ten
         out.copy_(base)
         return
     thresholds = [
-        tensor_threshold(base, x, d) if w else KEEP_NONE
+        _threshold(base, x, d) if w else KEEP_NONE
         for x, d, w in zip(experts, settings.density, settings.weight, strict=True)
     ]
-    sorted_masks = {i: largest(base, experts[i], settings.density[i]) for i, t in enumerate(thresholds) if t.ambiguous}
+    unclear = [i for i, t in enumerate(thresholds) if t.ambiguous]
+    masks = sorted_at_once(lambda i: largest(base, experts[i], settings.density[i]), unclear)
+    sorted_masks = dict(zip(unclear, masks, strict=True))
     by_threshold = keeper(thresholds)
 
     def keep(expert: int, delta: torch.Tensor, part: slice) -> torch.Tensor:
@@ -65,7 +76,7 @@ def ties_into(out: torch.Tensor, base: torch.Tensor, experts: Sequence[torch.Ten
 def largest(base: torch.Tensor, expert: torch.Tensor, density: float) -> torch.Tensor:
     """Return the flat mask of the largest entries in the order of torch's own sort, as mergekit takes them."""
     dtype = working_dtype(base)
-    magnitude = (expert.to(dtype) - base.to(dtype)).abs().reshape(-1)
+    magnitude = expert.to(dtype, copy=True).sub_(base).abs_().reshape(-1)
     order = torch.argsort(magnitude.float() if magnitude.device.type == "cpu" else magnitude, descending=True)
     mask = torch.zeros(len(order), dtype=torch.bool, device=base.device)
     mask[order[: max(1, int(density * len(order)))]] = True
