@@ -57,9 +57,11 @@ class ReportInput(Value):
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """Return candidates' names by id."""
+        """Return candidates' names by id; trials are called by their numbers, as finalists are."""
         ranked = {r.candidate.id: r.candidate.name for b in self.leaderboards.values() for r in b.rows}
-        return ranked | {c.id: c.name for c in self.candidates}
+        trials = reversed(self.optimization.trials) if self.optimization else ()
+        numbered = {t.candidate_id: f"{t.method}, trial {t.number}" for t in trials if t.method}
+        return ranked | {c.id: c.name for c in self.candidates} | numbered
 
     @cached_property
     def winner(self) -> Ranked | None:

@@ -63,6 +63,13 @@ def test_a_work_of_several_methods_is_told_by_the_one_that_was_tried(files: Mapp
     assert "ot tried" not in row
 
 
+def test_trials_are_called_by_their_numbers(sample: ReportInput) -> None:
+    assert sample.optimization is not None
+    first = {t.candidate_id: t for t in reversed(sample.optimization.trials)}
+    assert len(first) > 1
+    assert {sample.names[i] for i in first} == {f"{t.method}, trial {t.number}" for t in first.values()}
+
+
 async def test_the_same_input_gives_the_same_bytes(sample: ReportInput, files: Mapping[str, str]) -> None:
     assert files == report_files(ReportInput.model_validate(sample.model_dump()), "Text.")
 
