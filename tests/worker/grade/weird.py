@@ -80,8 +80,9 @@ FRESH = {
         "signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)\ndef solve(n):\n    return None"
     ),
     "small_threads": (
-        "import threading, time\nthreading.stack_size(32768)\nwhile True:\n"
-        "    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
+        "import threading, time\nthreading.stack_size(32768)\nwhile True:\n    try:\n"
+        "        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+        "    except Exception:\n        time.sleep(0.01)  # there is no room for more: keep those there are"
     ),
     "shared_memory": (
         "import mmap\nheld = []\ndef solve(n):\n    for _ in range(40):\n        m = mmap.mmap(-1, 1 << 25)\n"
