@@ -251,12 +251,13 @@ async def _evict(workspace: Path, commands: Sequence[Owner]) -> None:
 def inhabitants(workspace: Path) -> Sequence[int]:
     """Return the living processes within a sandbox, whoever their parents are now: its workspace is mounted there."""
     found, source = [], str(workspace).replace(" ", r"\040")
+    own = f"/{workspace.parent.name}/{workspace.name}"  # a mount by this name alone may be anybody's
     for file in Path("/proc").glob("[0-9]*/mountinfo"):
         try:
             mounts = [line.split(" ", 5) for line in file.read_text().splitlines()]
         except OSError:  # it has ended
             continue
         # A mount's fourth field is its source's path below the file system that it lies on, the fifth its place.
-        if any(m[4] == WORKSPACE and len(m[3]) > 1 and source.endswith(m[3]) for m in mounts):
+        if any(m[4] == WORKSPACE and m[3].endswith(own) and source.endswith(m[3]) for m in mounts):
             found.append(int(file.parent.name))
     return found

@@ -10,7 +10,7 @@ _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt's names for them (glibc's malloc.h)
 _KEPT = 64 << 20
-_OF_A_CHUNK = 4 << 20
+_OF_A_CHUNK = 4 << 20  # the rows of up to seven experts
 
 
 def reset_peak(device: torch.device) -> None:
@@ -48,7 +48,8 @@ def keep_freed_memory() -> bool:
     """Let glibc keep up to 64 MB of freed memory for the next chunk; return whether it does (other C libraries don't).
 
     A merge frees and asks for the same few chunks thousands of times. By default each goes back to the kernel, and the
-    page faults that follow cost a third of the processor time again (measured with one thread).
+    page faults that follow cost a third of the processor time again (measured with one thread). Longer buffers, a whole
+    tensor's, still go back at once.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
