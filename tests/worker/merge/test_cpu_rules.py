@@ -110,8 +110,8 @@ def test_dare_draws_what_a_bernoulli_draw_over_the_whole_tensor_draws() -> None:
     masks = dare_masks(base, experts, Sparsified((1.0, 1.0), (0.3, 0.5)))
     torch.manual_seed(9)
     for mask, share in zip(masks, (0.3, 0.5), strict=True):
-        assert mask is not None
-        assert torch.equal(mask, torch.bernoulli(torch.full((base.numel(),), share)).bool())
+        assert mask.kept is not None
+        assert torch.equal(mask.kept, torch.bernoulli(torch.full((base.numel(),), share)).bool())
 
 
 @pytest.mark.parametrize("name", ["dare_ties", "della"])

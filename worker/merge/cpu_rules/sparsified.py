@@ -1,18 +1,20 @@
 """mergekit's DARE, DELLA and Breadcrumbs without whole-tensor temporaries: masks first, then one pass that merges.
 
 Masks are those of mergekit to the entry: random ones are drawn from torch's global generator in mergekit's order (a
-Bernoulli draw is a uniform draw below the probability), sorted ones come from torch's own sort, whose order among
-equal magnitudes decides. Only their use is chunked.
+Bernoulli draw is a uniform draw below the probability), ranked ones follow torch's own sort, whose order among equal
+magnitudes decides. Only their use is chunked.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import torch
 
 from worker.merge.cpu_rules.differences import delta_chunks, total
 from worker.merge.kernels.elementwise import elect
-from worker.merge.kernels.select import sorted_at_once
+from worker.merge.kernels.sort_order import sorted_between, sorted_rows
+from worker.merge.kernels.threads import side_by_side
 
 Tensor = torch.Tensor
 _TINY = 1e-7  # mergekit rescales nothing whose L1 norm is below this
@@ -33,7 +35,15 @@ class Sparsified:
     int8_mask: bool = False
 
 
-Masks = list[Tensor | None]
+@dataclass(frozen=True)
+class Mask:
+    """What is kept of an expert's differences (None: all), and their L1 norms before and after, where known."""
+
+    kept: Tensor | None = None
+    norms: tuple[Tensor, Tensor] | None = None
+
+
+Masks = list[Mask]
 Masker = Callable[[Tensor, Sequence[Tensor], Sparsified], Masks]
 
 
@@ -57,13 +67,14 @@ def sparsified_rule(masks: Masker, *, elected: bool, random: bool) -> Callable[.
 
 def dare_masks(base: Tensor, experts: Sequence[Tensor], settings: Sparsified) -> Masks:
     """Return masks that are true with probability `density`."""
-    return [None if share >= 1 else _below(base.numel(), share) for share in settings.density[: len(experts)]]
+    return [Mask(None if share >= 1 else _below(base.numel(), share)) for share in settings.density[: len(experts)]]
 
 
 def _below(count: int, share: float) -> Tensor:
-    mask = torch.empty(count, dtype=torch.bool)
+    mask, drawn = torch.empty(count, dtype=torch.bool), torch.empty(min(count, _ROWS))
     for part in mask.split(_ROWS):
-        torch.lt(torch.rand(len(part)), torch.tensor(share), out=part)
+        draw = drawn[: len(part)].uniform_()
+        part.copy_(torch.lt(draw, torch.tensor(share), out=draw))
     return mask
 
 
@@ -77,71 +88,98 @@ def _skip_draws(base: Tensor, settings: Sparsified) -> None:
 
 def della_masks(base: Tensor, experts: Sequence[Tensor], settings: Sparsified) -> Masks:
     """Return masks that are true with a probability that grows with the magnitude's rank in its row."""
+    length = base.shape[-1] if base.ndim == 1 else base[0].numel()
+    ladders = [_ladder(length, *chances) for chances in zip(settings.density, settings.epsilon, strict=True)]
+    masks = [None if share >= 1 else torch.zeros(base.shape, dtype=torch.bool) for share in settings.density]
+    norms: list[list[tuple[Tensor, Tensor]]] = [[] for _ in experts]
+
+    def jobs() -> Iterator[_Rows]:
+        for found, x, ladder, mask in zip(norms, experts, ladders, masks, strict=True):
+            if ladder is not None and mask is not None:
+                parts = (t.reshape(-1, length).split(max(1, _ROWS // length)) for t in (base, x, mask))
+                for below, rows, kept in zip(*parts, strict=True):  # drawn here, in order
+                    yield _Rows(below, rows, kept, torch.rand(rows.shape), ladder, found)
+
+    for rows, sums in side_by_side(_decide, jobs()):
+        rows.norms.append(sums)
     return [
-        _by_rank(base, x, share, eps) for x, share, eps in zip(experts, settings.density, settings.epsilon, strict=True)
+        Mask(None if mask is None else mask.view(-1), _totals(found) if found else None)
+        for mask, found in zip(masks, norms, strict=True)
     ]
 
 
-def _by_rank(base: Tensor, expert: Tensor, density: float, epsilon: float) -> Tensor | None:
-    if density >= 1:
+def _ladder(length: int, density: float, epsilon: float) -> Tensor | None:
+    """Return the probability of each rank, None where nothing is drawn."""
+    if density >= 1 or density <= 0:
         return None
-    mask = torch.zeros(base.numel(), dtype=torch.bool)
-    if density <= 0:
-        return mask
     if density + epsilon >= 1 or density - epsilon <= 0:
         raise ValueError("Epsilon must be chosen such that density +/- epsilon is in (0, 1)")
-    length = base.shape[-1] if base.ndim == 1 else base[0].numel()
     ladder = (torch.arange(length, dtype=torch.float32) / (length - 1)).clamp_(0, 1)
-    ladder = (density - epsilon) + ladder * 2 * epsilon
-    rows, place = max(1, _ROWS // length), mask.view(-1, length)
-    for below, x, kept in zip(*(t.reshape(-1, length).split(rows) for t in (base, expert, place)), strict=True):
-        order = torch.argsort((x.float() - below.float()).abs_(), dim=1)
-        chances = torch.empty(x.shape).scatter_(1, order, ladder.expand(x.shape))
-        torch.lt(torch.rand(x.shape), chances, out=kept)
-    return mask
+    return (density - epsilon) + ladder * 2 * epsilon
+
+
+class _Rows(NamedTuple):
+    """Some rows of an expert: what to decide, and where it goes."""
+
+    base: Tensor
+    expert: Tensor
+    kept: Tensor
+    drawn: Tensor
+    ladder: Tensor
+    norms: list[tuple[Tensor, Tensor]]
+
+
+def _decide(rows: _Rows) -> tuple[_Rows, tuple[Tensor, Tensor]]:
+    """Fill in what is kept; return the L1 norms before and after."""
+    magnitudes = (rows.expert.float() - rows.base.float()).abs_()
+    chances = torch.empty(magnitudes.shape)
+    chances.scatter_(1, sorted_rows(magnitudes), rows.ladder.expand(magnitudes.shape))
+    rows.kept.copy_(torch.lt(rows.drawn, chances, out=chances))  # a product with numbers is faster than with booleans
+    return rows, (magnitudes.sum(), magnitudes.mul_(chances).sum())
 
 
 def breadcrumbs_masks(base: Tensor, experts: Sequence[Tensor], settings: Sparsified) -> Masks:
-    """Return masks of the entries between the smallest and the `gamma` largest; experts are sorted at once."""
+    """Return masks of the entries between the smallest and the `gamma` largest; experts side by side."""
     jobs = list(zip(experts, settings.density, settings.gamma, strict=True))
-    return sorted_at_once(lambda job: _between(base, *job), jobs)
+    return side_by_side(lambda job: _between(base, *job), jobs)
 
 
-def _between(base: Tensor, expert: Tensor, density: float, gamma: float) -> Tensor | None:
+def _between(base: Tensor, expert: Tensor, density: float, gamma: float) -> Mask:
     if density >= 1:
-        return None
+        return Mask()
     count = base.numel()
     kept = int(density * count)
     first = max(0, count - kept - int(gamma * count))
-    order = torch.sort(expert.to(torch.float32, copy=True).sub_(base).abs_().reshape(-1)).indices
-    mask = torch.zeros(count, dtype=torch.bool)
-    mask[order[first : first + kept]] = True
-    return mask
+    magnitudes = expert.to(torch.float32, copy=True).sub_(base).abs_().reshape(-1)
+    mask = sorted_between(magnitudes, first, first + kept)
+    parts = zip(magnitudes.split(_ROWS), mask.split(_ROWS), strict=True)
+    return Mask(mask, _totals([(part.sum(), part.mul_(chosen).sum()) for part, chosen in parts]))
 
 
-def _masked(base: Tensor, experts: Sequence[Tensor], masks: Masks) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-    """Yield each chunk's place, base, differences and kept differences."""
-    for part, start, rows in delta_chunks(base, experts):
-        kept = rows.clone()
-        for row, mask in zip(kept, masks, strict=True):
-            if mask is not None:
-                row.mul_(mask[part])
-        yield part, start, rows, kept
+def _totals(norms: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    before, after = zip(*norms, strict=True)
+    return total(before), total(after)
+
+
+def _norms(base: Tensor, experts: Sequence[Tensor], masks: Masks) -> list[tuple[Tensor, Tensor]]:
+    """Return the L1 norms of the differences before and after masking."""
+    known = [mask.norms for mask in masks]
+    if all(norms is not None for norms in known):
+        return cast(list[tuple[Tensor, Tensor]], known)
+    sums: list[list[tuple[Tensor, Tensor]]] = [[] for _ in masks]
+    for part, _, rows in delta_chunks(base, experts):
+        for found, row, mask in zip(sums, rows.abs_(), masks, strict=True):
+            found.append((row.sum(), row.sum() if mask.kept is None else row.mul_(mask.kept[part]).sum()))
+    return [_totals(found) for found in sums]
 
 
 def _factors(base: Tensor, experts: Sequence[Tensor], masks: Masks, settings: Sparsified) -> list[Tensor | None]:
     """Return what each expert's kept entries are multiplied with, None for 1."""
-    if not settings.rescale or all(m is None for m in masks):
+    if not settings.rescale or all(mask.kept is None for mask in masks):
         return [None] * len(masks)
-    before: list[list[Tensor]] = [[] for _ in masks]
-    after: list[list[Tensor]] = [[] for _ in masks]
-    for _, _, rows, kept in _masked(base, experts, masks):
-        for i, (row, left) in enumerate(zip(rows.abs_(), kept.abs_(), strict=True)):
-            before[i].append(row.sum())
-            after[i].append(left.sum())
     found: list[Tensor | None] = []
-    for mask, whole, left in zip(masks, map(total, before), map(total, after), strict=True):
-        found.append(None if mask is None or whole < _TINY or left < _TINY else whole / left)
+    for mask, (whole, left) in zip(masks, _norms(base, experts, masks), strict=True):
+        found.append(None if mask.kept is None or whole < _TINY or left < _TINY else whole / left)
     return found
 
 
@@ -154,8 +192,8 @@ def _combine(
     divisor = weights.sum() if settings.normalize and not elected and weights.sum().abs() >= 1e-8 else None
     for part, start, rows in delta_chunks(base, experts):
         for row, mask, factor, weight in zip(rows, masks, factors, weights, strict=True):
-            if mask is not None:
-                row.mul_(mask[part])
+            if mask.kept is not None:
+                row.mul_(mask.kept[part])
             row.mul_(weight) if factor is None else row.mul_(factor).mul_(weight)
         mixed = elect(rows.unbind(0), settings.weight, mean=settings.normalize) if elected else rows.sum(0)
         if divisor is not None:

@@ -5,11 +5,12 @@ with Triton the same rules run as one kernel a tensor (`worker.merge.kernels.fus
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import torch
 
 from worker.merge.kernels import fused
+from worker.merge.kernels.threads import one_thread
 
 Tensor = torch.Tensor
 _CPU_CHUNK = 1 << 17
@@ -28,19 +29,9 @@ def chunks(tensor: Tensor) -> Iterator[slice]:
     something else as well each meeting waits for the scheduler, and a merge takes a minute in place of a second.
     """
     size = _GPU_CHUNK if tensor.is_cuda else _CPU_CHUNK
-    with nullcontext() if tensor.is_cuda else _one_thread():
+    with nullcontext() if tensor.is_cuda else one_thread():
         for start in range(0, tensor.numel(), size):
             yield slice(start, min(start + size, tensor.numel()))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def weighted_sum_into(out: Tensor, inputs: Sequence[Tensor], weights: Sequence[float], divisor: float = 1.0) -> None:

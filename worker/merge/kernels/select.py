@@ -6,7 +6,6 @@ costs more than its precision is worth; the kept fraction is then off by about s
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -77,12 +76,6 @@ def keeper(thresholds: Sequence[Threshold]) -> Callable[[int, Tensor, slice], Te
         return delta * mask
 
     return keep
-
-
-def sorted_at_once[J, T](sort: Callable[[J], T], jobs: Sequence[J]) -> list[T]:
-    """Return what `sort` gives for each job; torch sorts one row by one thread, so several rows share the threads."""
-    with ThreadPoolExecutor(max(1, min(len(jobs), torch.get_num_threads()))) as pool:
-        return list(pool.map(sort, jobs))
 
 
 def _histogram(pairs: Pairs, code: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,9 +1,9 @@
 """TIES as mergekit computes it (arXiv 2306.01708): each tensor trimmed by itself, exactly k entries kept.
 
 Where more entries equal the threshold than may be kept, mergekit keeps those that an unstable sort happens to put
-first. To give the very same tensors this method then sorts as mergekit does, which is slow; `ra_ties` with
-`scope: tensor` keeps all equal entries and never sorts. Half precisions, whose differences lie on a coarse grid, are
-sorted without looking for a threshold first.
+first. To give the very same tensors this method then takes the sort's own partitions; `ra_ties` with `scope: tensor`
+keeps the first of them by place. Half precisions, whose differences lie on a coarse grid, are treated so without
+looking for a threshold first.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import torch
 
 from worker.merge.kernels.elementwise import elect_into, working_dtype
-from worker.merge.kernels.select import Threshold, exact_threshold, keeper, sorted_at_once
+from worker.merge.kernels.select import Threshold, exact_threshold, keeper
+from worker.merge.kernels.sort_order import sorted_between
+from worker.merge.kernels.threads import side_by_side
 from worker.merge.method import MergeMethod, ignored, per_expert, shared
 
 KEEP_ALL = Threshold(-1.0)
@@ -62,7 +64,7 @@ def ties_into(out: torch.Tensor, base: torch.Tensor, experts: Sequence[torch.Ten
         for x, d, w in zip(experts, settings.density, settings.weight, strict=True)
     ]
     unclear = [i for i, t in enumerate(thresholds) if t.ambiguous]
-    masks = sorted_at_once(lambda i: largest(base, experts[i], settings.density[i]), unclear)
+    masks = side_by_side(lambda i: largest(base, experts[i], settings.density[i]), unclear)
     sorted_masks = dict(zip(unclear, masks, strict=True))
     by_threshold = keeper(thresholds)
 
@@ -77,10 +79,8 @@ def largest(base: torch.Tensor, expert: torch.Tensor, density: float) -> torch.T
     """Return the flat mask of the largest entries in the order of torch's own sort, as mergekit takes them."""
     dtype = working_dtype(base)
     magnitude = expert.to(dtype, copy=True).sub_(base).abs_().reshape(-1)
-    order = torch.argsort(magnitude.float() if magnitude.device.type == "cpu" else magnitude, descending=True)
-    mask = torch.zeros(len(order), dtype=torch.bool, device=base.device)
-    mask[order[: max(1, int(density * len(order)))]] = True
-    return mask
+    sortable = magnitude.float() if magnitude.device.type == "cpu" else magnitude
+    return sorted_between(sortable, 0, max(1, int(density * len(sortable))), descending=True)
 
 
 METHOD = MergeMethod(
