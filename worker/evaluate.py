@@ -26,6 +26,8 @@ from worker.protocols.item import Item
 _SWITCH_S = 0.0005
 # Programs that take longer than this to grade are made earlier the longer they take.
 _DEAR_S = 0.1
+# So early come those that may not end at all, as long as nobody knows better: as if they took two seconds.
+_MAY_HANG = 5
 
 
 class Grader(Protocol):
@@ -68,8 +70,9 @@ Report = Callable[[Progress], None]
 def requests_for(plan: Plan, engine: Engine, costs: Mapping[str, float] | None = None) -> list[GenerationRequest]:
     """Return one request per item and sample, items in order, an item's samples side by side.
 
-    `costs`: the most seconds that grading an item took so far. Dear ones are begun first, so that they are graded
-    beside generation and nothing waits for them at its end: where one candidate hangs, others of its family tend to.
+    `costs`: the most seconds that grading an item took so far. Dear ones are begun first, and those whose programs may
+    not end, so that they are graded beside generation and nothing waits for them at its end: where one candidate hangs,
+    others of its family tend to. Without costs, items keep their order.
     """
     sampling = plan.drawn
     if sampling.max_length is None and sampling.max_new_tokens is None:
@@ -82,9 +85,14 @@ def requests_for(plan: Plan, engine: Engine, costs: Mapping[str, float] | None =
         GenerationRequest(item.item_id, index, prompt, draw, stop, sampling.seed, priority)
         for item in plan.items
         for prompt in [plan.protocol.prompt_ids(item, engine.tokenizer)]
-        for priority in [int((costs or {}).get(item.item_id, 0.0) / _DEAR_S).bit_length()]
+        for priority in [0 if costs is None else _priority(item, costs)]
         for index in range(sampling.n_samples)
     ]
+
+
+def _priority(item: Item, costs: Mapping[str, float]) -> int:
+    dear = int(costs.get(item.item_id, 0.0) / _DEAR_S).bit_length()
+    return max(dear, _MAY_HANG) if isinstance(item.task, CodeProblem) and item.task.loops else dear
 
 
 def evaluate(

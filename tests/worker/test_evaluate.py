@@ -17,6 +17,7 @@ from worker.benchmark import load_items
 from worker.evaluate import Plan, Progress, evaluate, requests_for
 from worker.generate.port import Completion, GenerationRequest
 from worker.generations import bigcode_lists, read_generations
+from worker.grade.problems import CodeProblem
 from worker.grade_file import grader
 from worker.items import Slice
 from worker.protocols.item import Item, Question
@@ -131,6 +132,15 @@ def test_what_is_dear_to_grade_is_asked_for_first(items: tuple[Item, ...]) -> No
     unknown = requests_for(plan, ScriptedEngine({}))
     assert [r.sample_seed for r in unknown] == [r.sample_seed for r in requests]
     assert {r.priority for r in unknown} == {0}
+
+
+def test_programs_that_may_not_end_are_asked_for_early(items: tuple[Item, ...]) -> None:
+    endless = CodeProblem("Test/loop", "def f(x):\n", "f", "    while x > 1:\n        x -= 2\n    return x\n", test="")
+    plan = Plan(find_protocol("bigcode"), (*items, Item("Test/loop", endless)))
+    for costs, expected in (({}, 5), ({"Test/loop": 0.3}, 5), ({"Test/loop": 20.0}, 8)):
+        priorities = {r.item_id: r.priority for r in requests_for(plan, ScriptedEngine({}), costs)}
+        assert priorities == {**dict.fromkeys((item.item_id for item in items), 0), "Test/loop": expected}
+    assert {r.priority for r in requests_for(plan, ScriptedEngine({}))} == {0}
 
 
 def test_requests(items: tuple[Item, ...]) -> None:

@@ -5,6 +5,7 @@ export (all inputs inside `test`; the hub's HumanEval+), MBPP+ (inputs, no `test
 that only its inputs are taken from), and plain HumanEval. Plain or gzipped JSON lines.
 """
 
+import ast
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,6 +38,11 @@ class CodeProblem:
     def reference(self) -> str:
         """Return the canonical program: the prompt and its solution."""
         return self.prompt + self.canonical_solution
+
+    @property
+    def loops(self) -> bool:
+        """Tell whether the canonical program has a loop without bounds: programs like it are those that may not end."""
+        return any(isinstance(node, ast.While) for node in ast.walk(ast.parse(self.reference)))
 
     @property
     def dataset(self) -> Dataset:
