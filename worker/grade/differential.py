@@ -4,13 +4,13 @@ Long outputs come as digests. Where one differs from the expected one and could 
 a dict), the sample is run again and sends long outputs in full.
 """
 
-import marshal
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from core.types.evaluation import Verdict
 from worker.grade import oracle
-from worker.grade.limits import Options, bounds_of
+from worker.grade.jobs import pack_calls
+from worker.grade.limits import Limits, Options, bounds_of
 from worker.grade.reference import Call, Reference, job
 from worker.grade.runs import Judgement, Trace, run_sample, sample_job
 from worker.grade.sandbox import Sandbox, sealed
@@ -38,13 +38,16 @@ class DifferentialJudge:
 
     def _run(self, reference: Reference, source: str, *, whole: bool) -> Trace:
         limits = self._options.limits
-        each = [max(limits.per_input_s, limits.per_input_factor * spent) for spent in reference.times]
-        task = sample_job(reference, source, limits, each_s=each, first_limit=limits.per_input_s)
-        task["cpu_s"] = max(min(limits.total_s, sum(each)), *each) + 1
+        longer = _longer(reference.times, limits)
+        most = max((limits.per_input_s, *longer.values()))
+        total = limits.per_input_s * (len(reference.times) - len(longer)) + sum(longer.values())
+        cpu_s = max(min(limits.total_s, total), most) + 1
+        task = sample_job(reference, source, limits, cpu_s=cpu_s, first_limit=limits.per_input_s)
+        task |= {"each_s": limits.per_input_s, "longer_s": longer}
         task["iterate"] = oracle.compares_as_set(reference.problem)
         task |= {"timed": "call" if self._options.timed else "", "whole": whole}
         trace = Trace()
-        bounds = bounds_of(limits, (max(each), task["cpu_s"]), whole=whole)
+        bounds = bounds_of(limits, (most, cpu_s), whole=whole)
         accept = self._acceptance(reference, trace, whole=whole)
         run_sample(self._samples.run(task, reference.calls_fd), trace, bounds, accept)
         return trace
@@ -73,7 +76,7 @@ class DifferentialJudge:
         task = job("calls", reference.problem.reference, reference.problem.entry_point, limits, whole=True)
         trace = Trace()
         calls: list[Call] = [reference.calls[at]]
-        calls_fd = sealed(marshal.dumps(calls))
+        calls_fd = sealed(pack_calls(calls))
         found: list[bytes] = []
 
         def keep(_at: int, output: bytes) -> bool:
@@ -86,6 +89,14 @@ class DifferentialJudge:
         finally:
             os.close(calls_fd)
         return found[0] if found else None
+
+
+def _longer(times: Sequence[float], limits: Limits) -> dict[int, float]:
+    """Return the limits of the inputs that may take longer than others: few, or none."""
+    if limits.per_input_factor * max(times) <= limits.per_input_s:
+        return {}
+    allowed = {at: limits.per_input_factor * spent for at, spent in enumerate(times)}
+    return {at: seconds for at, seconds in allowed.items() if seconds > limits.per_input_s}
 
 
 def _is_right(reference: Reference, at: int, output: bytes, expected: bytes) -> bool:

@@ -6,6 +6,8 @@ The server reports how the child ended and whether it left files behind; it kill
 
 Does not protect itself from a child by trust, but by the kernel: no /proc, no debugging (it is not dumpable), no
 signals to others and no new processes (the filter). It does not judge anything.
+
+One more child, just as confined, parses sources and runs none (parsing.py); no process of a sample is forked from it.
 """
 
 import contextlib
@@ -21,10 +23,10 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NoReturn
 
-from worker.grade.jobs import JOBS, Frames
+from worker.grade.jobs import JOBS, Frames, unpack_calls
+from worker.grade.parsing import CPU_S, MEMORY_BYTES, parse_sources
 from worker.grade.wire import decode
 
 WARM = """abc array bisect calendar cmath collections copy dataclasses datetime decimal enum fractions functools hashlib
@@ -44,7 +46,7 @@ def _run_job(fds: list[int], confine: Callable[[], None]) -> NoReturn:
     try:
         job = marshal.loads(_read_all(job_fd))  # noqa: S302 - sent by the grader
         data = _read_all(calls_fd)
-        calls = decode(data) if job["tagged"] else marshal.loads(data)  # noqa: S302 - sent by the grader
+        calls = decode(data) if job["tagged"] else unpack_calls(data)
         os.close(job_fd)
         os.close(calls_fd)
         os.dup2(1, 2)  # what it prints goes nowhere: the server's own log is a file
@@ -57,6 +59,16 @@ def _run_job(fds: list[int], confine: Callable[[], None]) -> NoReturn:
     except BaseException:  # noqa: BLE001
         status = 70  # whatever happened, this process ends here and says so by its status
     os._exit(status)
+
+
+def _run_parser(fd: int, confine: Callable[[], None]) -> NoReturn:
+    try:
+        os.dup2(1, 2)
+        _limit({"cpu_s": CPU_S, "memory_bytes": MEMORY_BYTES, "file_bytes": 0, "first_limit": 0.0})
+        confine()
+        parse_sources(fd)
+    finally:
+        os._exit(0)  # whatever happened: the grader sees only whether there was an answer
 
 
 def _limit(job: dict[str, Any]) -> None:
@@ -80,10 +92,10 @@ def _limit(job: dict[str, Any]) -> None:
 
 def _read_all(fd: int) -> bytes:
     size = os.fstat(fd).st_size
-    data = bytearray()
+    data = os.pread(fd, size, 0)
     while len(data) < size:
         data += os.pread(fd, size - len(data), len(data))
-    return bytes(data)
+    return data
 
 
 # --- the server ----------------------------------------------------------------------------------------------
@@ -113,10 +125,13 @@ def serve(control: socket.socket, scratch: str) -> None:
     """Fork a child per job until the other side closes the socket."""
     control.send(b"ready")
     confine = _confinement(control.recv(65536))
+    parser = 0
     while True:
         message, fds, _, _ = socket.recv_fds(control, 16, 3)
         if not message:
             return
+        if message == b"parse" and len(fds) == 1:
+            parser = _replace_parser(parser, fds[0], control, confine)
         if message == b"run" and len(fds) == 3:
             pid = os.fork()
             if pid == 0:
@@ -127,9 +142,23 @@ def serve(control: socket.socket, scratch: str) -> None:
             littered = _supervise(pid, control, scratch)
             _, status, usage = os.wait4(pid, 0)
             code = os.waitstatus_to_exitcode(status)
-            left = any(Path(scratch).iterdir())
+            with os.scandir(scratch) as found:
+                left = any(found)
             cpu = usage.ru_utime + usage.ru_stime
             control.send(marshal.dumps((code, cpu, usage.ru_maxrss, left, littered)))
+
+
+def _replace_parser(before: int, fd: int, control: socket.socket, confine: Callable[[], None]) -> int:
+    """End the parsing process, if there is one, and fork another."""
+    if before:
+        os.kill(before, signal.SIGKILL)
+        os.waitpid(before, 0)
+    pid = os.fork()
+    if pid == 0:
+        control.close()
+        _run_parser(fd, confine)
+    os.close(fd)
+    return pid
 
 
 def _supervise(pid: int, control: socket.socket, scratch: str) -> bool:

@@ -12,12 +12,13 @@ import random
 import signal
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from worker.grade.wire import brief, decode, encode, is_digest
 
 HEAD = struct.Struct("<cI")  # a frame: its kind and the size of what follows
+_PIECE = struct.Struct("<I")
 Job = dict[str, Any]
 _FLUSH_BYTES = 16_384
 _FLUSH_S = 0.02
@@ -26,6 +27,26 @@ _FORBIDDEN_ERRNO = frozenset({1, 13, 30})  # EPERM, EACCES, EROFS
 
 class _Beyond(BaseException):
     """The test calls the candidate more often, or otherwise, than outputs are known."""
+
+
+def pack_calls(calls: Sequence[tuple]) -> bytes:
+    """Return calls in pieces of 1, 1, 2, 4 and so on, because most wrong code fails early and never needs the rest."""
+    pieces: list[bytes] = []
+    at, size = 0, 1
+    while at < len(calls):
+        body = marshal.dumps(list(calls[at : at + size]))
+        pieces += (_PIECE.pack(len(body)), body)
+        at, size = at + size, max(1, at + size)
+    return b"".join(pieces)
+
+
+def unpack_calls(data: bytes) -> Iterator[tuple]:
+    """Yield the calls, reading each piece when it is needed."""
+    at = 0
+    while at < len(data):
+        (size,) = _PIECE.unpack_from(data, at)
+        at += _PIECE.size + size
+        yield from marshal.loads(data[at - size : at])  # noqa: S302 - sent by the grader
 
 
 class Frames:
@@ -68,7 +89,7 @@ class Frames:
         self.put(b"E", encode((stage, str(type(error).__name__)[:80], forbidden)))
 
 
-def run_calls(job: Job, calls: list[tuple], out: Frames) -> None:
+def run_calls(job: Job, calls: Iterable[tuple], out: Frames) -> None:
     """Execute the source, call its entry point on each input, and send each output."""
     space: dict[str, Any] = {}
     try:
@@ -92,13 +113,13 @@ def run_calls(job: Job, calls: list[tuple], out: Frames) -> None:
     return None
 
 
-def _call_all(job: Job, function: Callable, calls: list[tuple], out: Frames, times: array.array) -> None:
+def _call_all(job: Job, function: Callable, calls: Iterable[tuple], out: Frames, times: array.array) -> None:
     """Call the function on each input; each call, though not the sending of its output, has its own time limit."""
-    limits = job["each_s"] or itertools.repeat(0.0)
+    usual, longer = job["each_s"], job["longer_s"]
     clock, arm, timed = time.process_time, signal.setitimer, job["timed"]
     finish = _materialize if job["iterate"] else _as_is
-    for limit, (args, kwargs) in zip(limits, calls, strict=False):
-        if limit:
+    for at, (args, kwargs) in enumerate(calls):
+        if limit := longer.get(at, usual):
             arm(signal.ITIMER_PROF, limit)
         started = clock() if timed else 0.0
         value = finish(function(*args, **kwargs))
@@ -121,7 +142,7 @@ def _materialize(value: Any) -> Any:
     return list(value) if hasattr(type(value), "__iter__") and not hasattr(type(value), "__getitem__") else value
 
 
-def run_check(job: Job, calls: list[tuple], out: Frames) -> None:
+def run_check(job: Job, calls: Iterable[tuple], out: Frames) -> None:
     """Run the benchmark's own test on known outputs (no generated code here), or record what it calls.
 
     Sends the compiled program (when it was not given), the arguments of each call beyond the known outputs, and, when
@@ -136,7 +157,7 @@ def run_check(job: Job, calls: list[tuple], out: Frames) -> None:
             code = marshal.loads(job["code"])  # noqa: S302 - sent by the grader, made by this function
         exec(code, space)  # noqa: S102
         random.seed(0)
-        space["check"](_candidate(job, calls, space, out))
+        space["check"](_candidate(job, list(calls), space, out))
     except _Beyond:
         out.put(b"B")
     except AssertionError as error:
@@ -175,4 +196,4 @@ def _candidate(job: Job, calls: list[tuple], space: dict[str, Any], out: Frames)
     return candidate
 
 
-JOBS: dict[str, Callable[[Job, list[tuple], Frames], None]] = {"calls": run_calls, "check": run_check}
+JOBS: dict[str, Callable[[Job, Iterable[tuple], Frames], None]] = {"calls": run_calls, "check": run_check}

@@ -20,6 +20,7 @@ from core.errors import InvalidInputError, OperatorError, ResearchAgentError
 from core.types.evaluation import Verdict
 from worker.grade.differential import DifferentialJudge
 from worker.grade.limits import Options
+from worker.grade.parser import Parser
 from worker.grade.problems import CodeProblem
 from worker.grade.reference import Mode, Reference, prepare
 from worker.grade.replay import ReplayJudge
@@ -133,7 +134,8 @@ class GradePool:
     # --- a worker's thread -----------------------------------------------------------------------------------------
 
     def _work(self, ready: "queue.Queue[ResearchAgentError | None]") -> None:
-        with Sandbox(self.tier, self.options) as samples, Sandbox(self.tier, self.options) as trusted:
+        sandboxes = Sandbox(self.tier, self.options), Sandbox(self.tier, self.options)
+        with sandboxes[0] as samples, sandboxes[1] as trusted, Parser(samples) as parser:
             try:
                 samples.start()
             except ResearchAgentError as error:
@@ -142,27 +144,34 @@ class GradePool:
             ready.put(None)
             while (task := self._tasks.get()) is not None:
                 try:
-                    task.run.finish(task, self._judge(task, samples, trusted))
+                    task.run.finish(task, self._judge(task, parser, samples, trusted))
                 except Exception as error:  # noqa: BLE001 - a thread's edge: raised where the caller reads
                     task.run.fail(error)
 
-    def _judge(self, task: "_Task", samples: Sandbox, trusted: Sandbox) -> tuple[Judgement, float]:
+    def _judge(self, task: "_Task", parser: Parser, samples: Sandbox, trusted: Sandbox) -> tuple[Judgement, float]:
         if task.run.stopped:
             return Judgement(Verdict.ERROR, "stopped"), 0.0
         reference = self._reference(task.task_id, trusted)
         started = time.monotonic()
+        if refusal := parser.refusal(task.source):
+            judgement = Judgement(Verdict.UNPARSABLE, refusal.name, Verdict.UNPARSABLE, refusal.cpu_s)
+        else:
+            judgement = self._run(reference, task.source, samples, trusted)
+        seconds = time.monotonic() - started
+        self._took(task.task_id, seconds)
+        return judgement, seconds
+
+    def _run(self, reference: Reference, source: str, samples: Sandbox, trusted: Sandbox) -> Judgement:
         judgement = Judgement(Verdict.FORBIDDEN, "ended its sandbox", Verdict.FORBIDDEN)
         # A sample whose sandbox ends is tried once more, in a new one; so is one that a machine without memory killed.
         for _ in range(2):
             try:
-                judgement = _JUDGES[self.mode](samples, trusted, self.options).judge(reference, task.source)
+                judgement = _JUDGES[self.mode](samples, trusted, self.options).judge(reference, source)
             except SandboxDiedError:
                 continue
             if not (judgement.verdict is Verdict.MEMORY and judgement.detail.startswith(KILLED)):
                 break
-        seconds = time.monotonic() - started
-        self._took(task.task_id, seconds)
-        return judgement, seconds
+        return judgement
 
     def _took(self, task_id: str, seconds: float) -> None:
         costs = self.options.costs

@@ -6,7 +6,6 @@ inputs, protocol, interpreter) and written in the wire format, so that reading i
 
 import contextlib
 import hashlib
-import marshal
 import os
 import struct
 import sys
@@ -17,6 +16,7 @@ from typing import Any, Literal
 
 from core.errors import InvalidInputError
 from worker.grade import oracle
+from worker.grade.jobs import pack_calls
 from worker.grade.limits import Limits, Options, trusted_bounds
 from worker.grade.problems import CodeProblem, with_inputs
 from worker.grade.sandbox import Sandbox, sealed
@@ -59,7 +59,8 @@ def job(kind: str, source: str, entry_point: str, limits: Limits, **more: Any) -
         "file_bytes": limits.file_bytes,
         "cpu_s": limits.total_s,
         "first_limit": 0.0,
-        "each_s": None,
+        "each_s": 0.0,
+        "longer_s": {},
         "iterate": False,
         "timed": "",
         "whole": False,
@@ -128,7 +129,7 @@ def _generous(options: Options) -> Limits:
 
 
 def _collect(task: dict, calls: Sequence, sandbox: Sandbox, options: Options) -> list[tuple[bytes, bytes]]:
-    calls_fd = sealed(marshal.dumps(list(calls)))
+    calls_fd = sealed(pack_calls(calls))
     try:
         with sandbox.run(task, calls_fd) as execution:
             return list(execution.frames(trusted_bounds(options.limits, 30 * options.limits.total_s)))
@@ -162,7 +163,7 @@ def _finished(problem: CodeProblem, mode: Mode, raw: dict[str, Any]) -> Referenc
         atols=tuple(atols[number] for number in order),
         holds=bool(raw.get("holds", True)),
         code=raw.get("code", b""),
-        calls_fd=sealed(marshal.dumps(ordered)),
+        calls_fd=sealed(pack_calls(ordered)),
     )
 
 

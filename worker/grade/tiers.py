@@ -24,7 +24,7 @@ Tier = Literal["bubblewrap", "container", "subprocess"]
 TIERS: tuple[Tier, ...] = ("bubblewrap", "container", "subprocess")
 _HERE = Path(__file__).resolve().parent
 _INSIDE = "/grade"
-_FILES = ("inside.py", "jobs.py", "wire.py")  # all of ours that is seen inside
+_FILES = ("inside.py", "jobs.py", "parsing.py", "wire.py")  # all of ours that is seen inside
 _ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "HOME": "/tmp",  # noqa: S108 - inside the sandbox
@@ -115,7 +115,7 @@ def _bubblewrap(launch: Launch) -> tuple[list[str], dict[str, str]]:
 
 
 def _mounts() -> list[tuple[Path, Path]]:
-    """Return what is seen inside: the C libraries, this interpreter, NumPy and our two files; nothing of any home."""
+    """Return what is seen inside: the C libraries, this interpreter, NumPy and our few files; nothing of any home."""
     libraries = [Path(name) for name in ("/lib", "/lib64", "/usr/lib", "/usr/lib64") if Path(name).exists()]
     prefix = Path(sys.base_prefix).resolve()
     own = [path for path in (prefix / "lib", prefix / "lib64") if path.exists() and path not in libraries]
