@@ -22,6 +22,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -85,7 +86,6 @@ def _limit(job: dict[str, Any]) -> None:
         most = resource.getrlimit(which)[1]
         bounded = wanted if most == resource.RLIM_INFINITY else tuple(min(value, most) for value in wanted)
         resource.setrlimit(which, bounded)  # type: ignore[arg-type]
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     if job["first_limit"]:
         signal.setitimer(signal.ITIMER_PROF, job["first_limit"])
 
@@ -115,7 +115,6 @@ def _confinement(steps: bytes) -> Callable[[], None]:
 
     def confine() -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program))
 
     return confine
@@ -187,6 +186,10 @@ def _files_in(scratch: str) -> int:
     return counts.f_files - counts.f_ffree
 
 
+def _nothing() -> None:
+    pass
+
+
 @contextlib.contextmanager
 def _pidfd(pid: int) -> Iterator[int]:
     fd = os.pidfd_open(pid)
@@ -206,6 +209,10 @@ def main(address: str, scratch: str) -> None:
     for name in WARM.split():
         importlib.import_module(name)
     os.chdir(scratch)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)  # children inherit it
+    # This process has one thread, so there is nothing to set right in a child, and a hundred pages to copy for it.
+    threading._after_fork.__code__ = _nothing.__code__  # type: ignore[attr-defined]
     _prctl(_PR_SET_DUMPABLE, 0)
     sys.argv[:] = [""]
     gc.collect()
