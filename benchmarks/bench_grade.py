@@ -38,7 +38,7 @@ DIFFERENCES = STATE / "grade-differences.jsonl"
 
 
 class PeakMemory:
-    """The largest proportional memory of this process and its children while it is watched, twice a second."""
+    """The largest proportional memory of this process and its children while it is watched, once a second."""
 
     def __init__(self) -> None:
         self.megabytes = 0.0
@@ -54,7 +54,7 @@ class PeakMemory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.5):
+        while not self._stop.wait(1.0):
             me = psutil.Process()  # EvalPlus is a child too, so only our own grading is watched
             total = 0
             for process in (me, *me.children(recursive=True)):
