@@ -25,7 +25,7 @@ def grader(settings: Settings) -> OpenGrader:
     options = Options(cache_dir=settings.cache_dir / "grading")
 
     def open_pool(problems: Sequence[CodeProblem], mode: Mode) -> AbstractContextManager[GradePool]:
-        return GradePool(problems, mode, settings.grader_tier, settings.cpu_threads, options)  # type: ignore[arg-type]
+        return GradePool(problems, mode, settings.grader_tier, settings.cpu_threads + 1, options)  # type: ignore[arg-type]
 
     return open_pool
 

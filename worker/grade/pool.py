@@ -1,7 +1,8 @@
-"""A pool of sandboxes, one pair per core, that grades samples while others are still being made.
+"""A pool of sandboxes, one pair per worker, that grades samples while others are still being made.
 
-Each core has one thread with its own sandboxes; a sample's process is the only one that works on its behalf, so the
-machine is not oversubscribed. Identical samples are graded once. Expected outputs stay in this process and in the
+Each worker is a thread with its own sandboxes; a sample's process is the only one that works on its behalf. There is
+one worker more than cores, so that no core waits while another's sample runs to its limit: limits are CPU time, which a
+shared core doesn't change. Identical samples are graded once. Expected outputs stay in this process and in the
 sandboxes of trusted programs.
 
 Does not make generation and grading share a core fairly: give the pool fewer workers if both need the processor.
@@ -77,7 +78,7 @@ class GradePool:
         self.problems = {problem.task_id: problem for problem in listed}
         self.mode: Mode = mode
         self.tier: Tier = tier
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.workers = workers or len(os.sched_getaffinity(0)) + 1
         self.options = options or Options()
         self._tasks: queue.Queue[_Task | None] = queue.Queue(maxsize=_AHEAD * self.workers)
         self._references: dict[str, Reference] = {}
