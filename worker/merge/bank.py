@@ -198,7 +198,8 @@ def _placed(
     placement, device = where
     if placement in {Placement.GPU, Placement.COMPRESSED}:
         return {n: t.to(device) for n, t in _checked(name, source, names)}
-    return {n: t.pin_memory() if device.type == "cuda" else t for n, t in _checked(name, source, names)}
+    with source.checkpoint.kept_open():
+        return {n: t.pin_memory() if device.type == "cuda" else t for n, t in _checked(name, source, names)}
 
 
 def _checked(name: str, source: Source, names: tuple[str, ...]) -> Iterator[tuple[str, torch.Tensor]]:

@@ -7,7 +7,9 @@ Whether two checkpoints fit together is `worker.merge.validation`'s business.
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,7 @@ class Checkpoint:
     path: Path
     headers: dict[str, TensorHeader]
     config: dict[str, Any]
+    _kept: dict[Path, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def open(cls, path: str | Path) -> "Checkpoint":
@@ -72,9 +75,21 @@ class Checkpoint:
         """Read one tensor to host memory; raise InvalidInputError when the checkpoint lacks it."""
         if name not in self.headers:
             raise InvalidInputError(f"{self.path}: there is no tensor {name!r}.")
-        with safe_open(self.headers[name].file, framework="pt") as file:
-            tensor: torch.Tensor = file.get_tensor(name)
+        file = self.headers[name].file
+        with nullcontext(self._kept[file]) if file in self._kept else safe_open(file, framework="pt") as opened:
+            tensor: torch.Tensor = opened.get_tensor(name)
         return tensor
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Read all tensors of a file from one mapping: each of its own would hold the pages of the header again."""
+        with ExitStack() as files:
+            for file in {header.file for header in self.headers.values()}:
+                self._kept[file] = files.enter_context(safe_open(file, framework="pt"))
+            try:
+                yield
+            finally:
+                self._kept.clear()
 
     @property
     def architecture(self) -> str:

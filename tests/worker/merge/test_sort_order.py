@@ -44,7 +44,9 @@ def test_the_mask_is_the_sorts_own(kind: str, descending: bool, count: int) -> N
     values = magnitudes(kind, count, seed=1)
     for start, stop in ((0, 1), (0, count // 5), (count // 20, count // 2), (count - 3, count), (7, 7), (0, count)):
         expected = by_sorting(values, start, stop, descending=descending)
-        assert torch.equal(sorted_between(values, start, stop, descending=descending), expected)
+        assert torch.equal(
+            sorted_between(values.__getitem__, len(values), (start, stop), descending=descending), expected
+        )
 
 
 @settings(max_examples=60, deadline=None)
@@ -55,10 +57,10 @@ def test_whatever_the_length_and_the_ties(data: st.DataObject) -> None:
     start = data.draw(st.integers(0, count))
     stop = data.draw(st.integers(start, count))
     descending = data.draw(st.booleans())
-    found = sort_order._selected(values, (start, stop), descending=descending)  # short ones are sorted otherwise
-    if found is not None:
-        expected = torch.sort(values, descending=descending).indices[start:stop]
-        assert sorted(found.tolist()) == sorted(expected.tolist())
+    packed = sort_order._packed(values.__getitem__, count, descending=descending)  # short ones are sorted otherwise
+    if sort_order._partition_around(packed, (start, stop)):
+        found = sort_order._mask(packed, (start, stop))
+        assert torch.equal(found, by_sorting(values, start, stop, descending=descending))
 
 
 def test_torch_sorts_as_assumed_here() -> None:
@@ -67,9 +69,11 @@ def test_torch_sorts_as_assumed_here() -> None:
 
 def test_a_torch_that_sorts_otherwise_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sort_order, "_sorts_as_expected", lambda: False)
-    monkeypatch.setattr(sort_order, "_selected", lambda *_, **__: pytest.fail("emulated"))
+    monkeypatch.setattr(sort_order, "_packed", lambda *_, **__: pytest.fail("emulated"))
     values = magnitudes("few values", LONG, 0)
-    assert torch.equal(sorted_between(values, 5, 900), by_sorting(values, 5, 900, descending=False))
+    assert torch.equal(
+        sorted_between(values.__getitem__, len(values), (5, 900)), by_sorting(values, 5, 900, descending=False)
+    )
 
 
 def test_the_check_tells_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +85,9 @@ def test_the_check_tells_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_deep_partitions_end_in_torchs_own_sort(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sort_order, "_partition", lambda packed, first, last: last - 1)  # as bad as can be
     values = magnitudes("half precision", LONG, 2)
-    assert torch.equal(sorted_between(values, 0, 40), by_sorting(values, 0, 40, descending=False))
+    assert torch.equal(
+        sorted_between(values.__getitem__, len(values), (0, 40)), by_sorting(values, 0, 40, descending=False)
+    )
 
 
 def test_rows_are_ordered_as_argsort_orders_them() -> None:

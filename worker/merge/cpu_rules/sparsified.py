@@ -100,8 +100,8 @@ def della_masks(base: Tensor, experts: Sequence[Tensor], settings: Sparsified) -
                 for below, rows, kept in zip(*parts, strict=True):  # drawn here, in order
                     yield _Rows(below, rows, kept, torch.rand(rows.shape), ladder, found)
 
-    for rows, sums in side_by_side(_decide, jobs()):
-        rows.norms.append(sums)
+    for found, sums in side_by_side(_decide, jobs()):
+        found.append(sums)
     return [
         Mask(None if mask is None else mask.view(-1), _totals(found) if found else None)
         for mask, found in zip(masks, norms, strict=True)
@@ -129,13 +129,13 @@ class _Rows(NamedTuple):
     norms: list[tuple[Tensor, Tensor]]
 
 
-def _decide(rows: _Rows) -> tuple[_Rows, tuple[Tensor, Tensor]]:
-    """Fill in what is kept; return the L1 norms before and after."""
+def _decide(rows: _Rows) -> tuple[list[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]:
+    """Fill in what is kept; return where the L1 norms before and after go, and the norms."""
     magnitudes = (rows.expert.float() - rows.base.float()).abs_()
     chances = torch.empty(magnitudes.shape)
     chances.scatter_(1, sorted_rows(magnitudes), rows.ladder.expand(magnitudes.shape))
     rows.kept.copy_(torch.lt(rows.drawn, chances, out=chances))  # a product with numbers is faster than with booleans
-    return rows, (magnitudes.sum(), magnitudes.mul_(chances).sum())
+    return rows.norms, (magnitudes.sum(), magnitudes.mul_(chances).sum())
 
 
 def breadcrumbs_masks(base: Tensor, experts: Sequence[Tensor], settings: Sparsified) -> Masks:
@@ -150,10 +150,18 @@ def _between(base: Tensor, expert: Tensor, density: float, gamma: float) -> Mask
     count = base.numel()
     kept = int(density * count)
     first = max(0, count - kept - int(gamma * count))
-    magnitudes = expert.to(torch.float32, copy=True).sub_(base).abs_().reshape(-1)
-    mask = sorted_between(magnitudes, first, first + kept)
-    parts = zip(magnitudes.split(_ROWS), mask.split(_ROWS), strict=True)
-    return Mask(mask, _totals([(part.sum(), part.mul_(chosen).sum()) for part, chosen in parts]))
+    origin, other = base.reshape(-1), expert.reshape(-1)
+
+    def magnitudes(part: slice) -> Tensor:
+        return other[part].to(torch.float32, copy=True).sub_(origin[part]).abs_()
+
+    mask = sorted_between(magnitudes, count, (first, first + kept))
+    norms = []
+    for start in range(0, count, _ROWS):
+        part = slice(start, start + _ROWS)
+        found = magnitudes(part)
+        norms.append((found.sum(), found.mul_(mask[part]).sum()))
+    return Mask(mask, _totals(norms))
 
 
 def _totals(norms: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ partitions don't depend on each other. So the same partitions are made here, of 
 block by block: an eighth of the time. What torch does is checked once; where it sorts otherwise, it sorts here too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -21,21 +21,25 @@ _HALF = 32
 _WORTH, _MOST = 1 << 13, 1 << 31
 
 
-def sorted_between(magnitudes: torch.Tensor, start: int, stop: int, *, descending: bool = False) -> torch.Tensor:
-    """Return the mask of the entries that `torch.sort` puts at the places `start` to `stop`.
+def sorted_between(
+    magnitudes: Callable[[slice], torch.Tensor], count: int, places: tuple[int, int], *, descending: bool = False
+) -> torch.Tensor:
+    """Return the mask of the entries that `torch.sort` puts at the places from the first to before the second.
 
     Args:
-        magnitudes: flat, float32, not negative, no NaN.
-        start: the first place, from 0.
-        stop: the place after the last.
+        magnitudes: computes a part of the flat tensor: float32, not negative, no NaN.
+        count: how many entries there are.
+        places: from 0 to `count`.
         descending: whether the largest come first.
     """
-    mask = torch.zeros(len(magnitudes), dtype=torch.bool, device=magnitudes.device)
-    fast = magnitudes.device.type == "cpu" and _WORTH <= len(magnitudes) < _MOST and _sorts_as_expected()
-    found = _selected(magnitudes, (start, stop), descending=descending) if fast else None
-    if found is None:
-        found = torch.sort(magnitudes, descending=descending).indices[start:stop]
-    mask[found] = True
+    if _WORTH <= count < _MOST and not magnitudes(slice(0, 1)).is_cuda and _sorts_as_expected():
+        packed = _packed(magnitudes, count, descending=descending)
+        if _partition_around(packed, places):
+            return _mask(packed, places)
+        del packed
+    whole = magnitudes(slice(0, count))
+    mask = torch.zeros(count, dtype=torch.bool, device=whole.device)
+    mask[torch.sort(whole, descending=descending).indices[slice(*places)]] = True
     return mask
 
 
@@ -44,14 +48,22 @@ def sorted_rows(magnitudes: torch.Tensor) -> torch.Tensor:
     return torch.argsort(magnitudes.view(torch.int32), dim=1)
 
 
-def _selected(magnitudes: torch.Tensor, places: Sequence[int], *, descending: bool) -> torch.Tensor | None:
-    packed = np.arange(len(magnitudes), dtype=np.int64)
+def _packed(magnitudes: Callable[[slice], torch.Tensor], count: int, *, descending: bool) -> Packed:
+    packed = np.arange(count, dtype=np.int64)
     keys = packed.view(np.int32)[1::2]
-    bits = magnitudes.contiguous().view(torch.int32).numpy()
-    np.negative(bits, out=keys) if descending else np.copyto(keys, bits)
-    if not _partition_around(packed, places):
-        return None
-    return torch.from_numpy(packed.view(np.int32)[::2][slice(*places)].astype(np.int64))
+    for start in range(0, count, _BLOCK):
+        part = slice(start, min(start + _BLOCK, count))
+        bits = magnitudes(part).contiguous().view(torch.int32).numpy()
+        keys[part] = -bits if descending else bits
+    return packed
+
+
+def _mask(packed: Packed, places: tuple[int, int]) -> torch.Tensor:
+    mask = np.zeros(len(packed), dtype=np.bool_)
+    found = packed.view(np.int32)[::2][slice(*places)]
+    for start in range(0, len(found), _BLOCK):  # an index of the whole would be made of 64 bits first
+        mask[found[start : start + _BLOCK]] = True
+    return torch.from_numpy(mask)
 
 
 def _partition_around(packed: Packed, places: Sequence[int]) -> bool:
@@ -124,7 +136,10 @@ def _sorts_as_expected() -> bool:
     for descending in (False, True):
         order = torch.sort(values, descending=descending).indices
         for start in range(0, len(values), 1999):
-            found = _selected(values, (start, start + 3000), descending=descending)
-            if found is None or set(found.tolist()) != set(order[start : start + 3000].tolist()):
+            places = (start, min(start + 3000, len(values)))
+            packed = _packed(values.__getitem__, len(values), descending=descending)
+            if not _partition_around(packed, places):
+                return False
+            if not torch.equal(_mask(packed, places).nonzero().view(-1), order[slice(*places)].sort().values):
                 return False
     return True

@@ -77,10 +77,13 @@ def ties_into(out: torch.Tensor, base: torch.Tensor, experts: Sequence[torch.Ten
 
 def largest(base: torch.Tensor, expert: torch.Tensor, density: float) -> torch.Tensor:
     """Return the flat mask of the largest entries in the order of torch's own sort, as mergekit takes them."""
-    dtype = working_dtype(base)
-    magnitude = expert.to(dtype, copy=True).sub_(base).abs_().reshape(-1)
-    sortable = magnitude.float() if magnitude.device.type == "cpu" else magnitude
-    return sorted_between(sortable, 0, max(1, int(density * len(sortable))), descending=True)
+    origin, other, dtype = base.reshape(-1), expert.reshape(-1), working_dtype(base)
+
+    def magnitudes(part: slice) -> torch.Tensor:
+        found = other[part].to(dtype, copy=True).sub_(origin[part]).abs_()
+        return found.float() if found.device.type == "cpu" else found
+
+    return sorted_between(magnitudes, len(other), (0, max(1, int(density * len(other)))), descending=True)
 
 
 METHOD = MergeMethod(
