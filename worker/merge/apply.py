@@ -18,7 +18,7 @@ from worker.merge.bank import BASE, ExpertBank, Placement
 from worker.merge.context import Calibration, Extension, MergeContext, Resolution, RoutedGroup
 from worker.merge.kernels import fused
 from worker.merge.kernels.random_mask import mix_seed
-from worker.merge.memory import keep_freed_memory, peak_mb, reset_peak
+from worker.merge.memory import keep_freed_memory, peak_mb, reset_peak, return_freed_memory
 from worker.merge.plan import MergePlan, make_plan
 from worker.merge.registry import method
 from worker.merge.targets import Probe, checksum, probe, resident_targets
@@ -130,6 +130,7 @@ def write_targets(targets: Mapping[str, Tensor], bank: ExpertBank, resolution: R
             target.copy_(merged_tensor(bank, resolution, name))
         resolution.statistics.merged(name, target)
     fused.mix_all(mixes)
+    return_freed_memory()
 
 
 def _mix(target: Tensor, bank: ExpertBank, resolution: Resolution, name: str) -> fused.Mix | None:

@@ -57,6 +57,13 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(_MMAP_THRESHOLD, _OF_A_CHUNK)) and bool(mallopt(_TRIM_THRESHOLD, _KEPT))
 
 
+def return_freed_memory() -> None:
+    """Give what `keep_freed_memory` kept, of whichever thread, back to the kernel."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def host_memory_available() -> int:
     """Return the bytes of host memory that can be taken without swapping."""
     for line in Path("/proc/meminfo").read_text().splitlines():

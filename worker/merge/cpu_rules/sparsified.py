@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 import torch
 
 from worker.merge.cpu_rules.differences import delta_chunks, total
-from worker.merge.kernels.elementwise import elect
+from worker.merge.kernels.elementwise import as_numbers, elect
 from worker.merge.kernels.sort_order import sorted_between, sorted_rows
 from worker.merge.kernels.threads import side_by_side
 
@@ -160,7 +160,7 @@ def _between(base: Tensor, expert: Tensor, density: float, gamma: float) -> Mask
     for start in range(0, count, _ROWS):
         part = slice(start, start + _ROWS)
         found = magnitudes(part)
-        norms.append((found.sum(), found.mul_(mask[part]).sum()))
+        norms.append((found.sum(), found.mul_(as_numbers(mask[part])).sum()))
     return Mask(mask, _totals(norms))
 
 
@@ -177,7 +177,7 @@ def _norms(base: Tensor, experts: Sequence[Tensor], masks: Masks) -> list[tuple[
     sums: list[list[tuple[Tensor, Tensor]]] = [[] for _ in masks]
     for part, _, rows in delta_chunks(base, experts):
         for found, row, mask in zip(sums, rows.abs_(), masks, strict=True):
-            found.append((row.sum(), row.sum() if mask.kept is None else row.mul_(mask.kept[part]).sum()))
+            found.append((row.sum(), row.sum() if mask.kept is None else row.mul_(as_numbers(mask.kept[part])).sum()))
     return [_totals(found) for found in sums]
 
 
@@ -201,7 +201,7 @@ def _combine(
     for part, start, rows in delta_chunks(base, experts):
         for row, mask, factor, weight in zip(rows, masks, factors, weights, strict=True):
             if mask.kept is not None:
-                row.mul_(mask.kept[part])
+                row.mul_(as_numbers(mask.kept[part]))
             row.mul_(weight) if factor is None else row.mul_(factor).mul_(weight)
         mixed = elect(rows.unbind(0), settings.weight, mean=settings.normalize) if elected else rows.sum(0)
         if divisor is not None:

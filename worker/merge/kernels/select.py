@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from worker.merge.kernels.elementwise import chunks
+from worker.merge.kernels.elementwise import as_numbers, chunks
 
 Tensor = torch.Tensor
 Pairs = Callable[[], Iterator[tuple[Tensor, Tensor]]]
@@ -73,7 +73,7 @@ def keeper(thresholds: Sequence[Threshold]) -> Callable[[int, Tensor, slice], Te
             equal = (magnitude == value).nonzero().reshape(-1)[:quota]
             mask[equal] = True
             left[expert] = quota - len(equal)
-        return delta * mask
+        return delta * as_numbers(mask)
 
     return keep
 

@@ -105,7 +105,7 @@ def _hoare(part: Packed, low: np.int64, high: np.int64) -> int:
     Equal ones stop both sides. Pairs are found in blocks whose lengths make about as many on either side.
     """
     first, last = 0, len(part)
-    less = np.count_nonzero(part[:: max(1, len(part) // _SAMPLES)] < low) / _SAMPLES
+    less = float(np.mean(part[:: max(1, len(part) // _SAMPLES)] < low))
     ahead = int(min(max(less, 0.01), 0.99) * _BLOCK)
     behind = _BLOCK - ahead
     while last - first > _BLOCK:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from worker.merge.kernels.elementwise import elect_into, working_dtype
+from worker.merge.kernels.elementwise import as_numbers, elect_into, working_dtype
 from worker.merge.kernels.select import Threshold, exact_threshold, keeper
 from worker.merge.kernels.sort_order import sorted_between
 from worker.merge.kernels.threads import side_by_side
@@ -70,7 +70,7 @@ def ties_into(out: torch.Tensor, base: torch.Tensor, experts: Sequence[torch.Ten
 
     def keep(expert: int, delta: torch.Tensor, part: slice) -> torch.Tensor:
         mask = sorted_masks.get(expert)
-        return by_threshold(expert, delta, part) if mask is None else delta * mask[part]
+        return by_threshold(expert, delta, part) if mask is None else delta * as_numbers(mask[part])
 
     elect_into(out, base, experts, settings.weight, (keep, settings.scale, settings.normalize))
 
