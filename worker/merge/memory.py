@@ -58,7 +58,7 @@ def keep_freed_memory() -> bool:
 
 
 def return_freed_memory() -> None:
-    """Give what `keep_freed_memory` kept, of whichever thread, back to the kernel."""
+    """Give what `keep_freed_memory` kept back to the kernel, but for what other threads' arenas end with."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
