@@ -3,8 +3,6 @@
 import contextlib
 import socket
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from worker.grade.parsing import ANSWER, MAX_ANSWER, MAX_SOURCE
 from worker.grade.sandbox import Sandbox
@@ -64,11 +62,3 @@ class Parser:
             with contextlib.suppress(OSError):
                 self._connection.close()
             self._connection = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

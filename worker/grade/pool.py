@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -136,7 +137,7 @@ class GradePool:
 
     def _work(self, ready: "queue.Queue[ResearchAgentError | None]") -> None:
         sandboxes = Sandbox(self.tier, self.options), Sandbox(self.tier, self.options)
-        with sandboxes[0] as samples, sandboxes[1] as trusted, Parser(samples) as parser:
+        with sandboxes[0] as samples, sandboxes[1] as trusted, closing(Parser(samples)) as parser:
             try:
                 samples.start()
             except ResearchAgentError as error:

@@ -130,7 +130,8 @@ def write_targets(targets: Mapping[str, Tensor], bank: ExpertBank, resolution: R
             target.copy_(merged_tensor(bank, resolution, name))
         resolution.statistics.merged(name, target)
     fused.mix_all(mixes)
-    return_freed_memory()
+    if bank.device.type == "cpu":
+        return_freed_memory()
 
 
 def _mix(target: Tensor, bank: ExpertBank, resolution: Resolution, name: str) -> fused.Mix | None:

@@ -1,6 +1,7 @@
 """The parsing process: its answers are right, it survives nothing that is not plain, and no sample feels another's."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -41,7 +42,7 @@ UNSURE = {
 @pytest.fixture(scope="module", params=["bubblewrap", "subprocess"])
 def parser(request: pytest.FixtureRequest) -> Iterator[Parser]:
     tier: Tier = request.param
-    with Sandbox(tier, Options()) as sandbox, Parser(sandbox) as opened:
+    with Sandbox(tier, Options()) as sandbox, closing(Parser(sandbox)) as opened:
         yield opened
 
 
@@ -71,7 +72,7 @@ def test_what_parses_is_not_run(parser: Parser) -> None:
 
 
 def test_it_is_replaced_after_some_sources_and_with_its_sandbox() -> None:
-    with Sandbox("bubblewrap", Options()) as sandbox, Parser(sandbox) as parser:
+    with Sandbox("bubblewrap", Options()) as sandbox, closing(Parser(sandbox)) as parser:
         answers = [parser.refusal(f"x = ({number}") for number in range(250)]
         assert sum(answer is None for answer in answers) == 2
         sandbox.close()

@@ -3,7 +3,7 @@
 mergekit keeps the first entries of a sort, and among thousands of equal bf16 magnitudes the sort's own order says which
 those are. torch sorts by introsort (libstdc++: median of three, Hoare partition, insertion below 17 entries), whose
 partitions don't depend on each other. So the same partitions are made here, of the ranges that hold a place asked for,
-block by block: an eighth of the time. What torch does is checked once; where it sorts otherwise, it sorts here too.
+block by block: a fifth of the time. What torch does is checked once; where it sorts otherwise, it sorts here too.
 """
 
 from collections.abc import Callable, Sequence
