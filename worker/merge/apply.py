@@ -6,18 +6,21 @@ but need more than weights: see `MergeMethod.route` and `MergeMethod.attach`.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from core.errors import InvalidInputError
-from worker.merge.apply_rules import ordered_names, stays_base
+from worker.merge.apply_rules import draws_in_order, ordered_names, stays_base
 from worker.merge.bank import BASE, ExpertBank, Placement
 from worker.merge.context import Calibration, Extension, MergeContext, Resolution, RoutedGroup
 from worker.merge.kernels import fused
 from worker.merge.kernels.random_mask import mix_seed
+from worker.merge.kernels.threads import lanes, later
 from worker.merge.memory import keep_freed_memory, peak_mb, reset_peak, return_freed_memory
 from worker.merge.plan import MergePlan, make_plan
 from worker.merge.registry import method
@@ -113,6 +116,15 @@ def write_targets(targets: Mapping[str, Tensor], bank: ExpertBank, resolution: R
     plan = resolution.plan
     keep_freed_memory()
     _seed_global(plan)
+    with _side_by_side(bank, plan):
+        _write_all(targets, bank, resolution)
+    if bank.device.type == "cpu":
+        return_freed_memory()
+
+
+def _write_all(targets: Mapping[str, Tensor], bank: ExpertBank, resolution: Resolution) -> None:
+    plan = resolution.plan
+    write = plan.method.write if draws_in_order(plan) else partial(later, plan.method.write)
     mixes: list[fused.Mix] = []
     for name in ordered_names(plan, bank.names):
         target = targets[name]
@@ -125,13 +137,17 @@ def write_targets(targets: Mapping[str, Tensor], bank: ExpertBank, resolution: R
                 mixes = []
         elif plan.method.into is not None and target.is_contiguous() and same_place(target.device, bank.device):
             base, experts, parameters = _inputs(bank, resolution, name)
-            plan.method.write(target, base, experts, **parameters)
+            write(target, base, experts, **parameters)
         else:
             target.copy_(merged_tensor(bank, resolution, name))
         resolution.statistics.merged(name, target)
     fused.mix_all(mixes)
-    if bank.device.type == "cpu":
-        return_freed_memory()
+
+
+def _side_by_side(bank: ExpertBank, plan: MergePlan) -> AbstractContextManager[None]:
+    """Return lanes for tensors that don't wait for each other and are computed chunk by chunk, on a CPU."""
+    apart = bank.device.type == "cpu" and plan.method.into is not None and not plan.method.statistics
+    return lanes() if apart else nullcontext()
 
 
 def _mix(target: Tensor, bank: ExpertBank, resolution: Resolution, name: str) -> fused.Mix | None:
@@ -163,7 +179,8 @@ def merged_tensor(bank: ExpertBank, resolution: Resolution, name: str) -> Tensor
         return bank.tensor(plan.base, name)
     base, experts, parameters = _inputs(bank, resolution, name)
     aligned = [x.to(plan.dtype) for x in experts]
-    return plan.method.compute(None if base is None else base.to(plan.dtype), aligned, **parameters)
+    with _side_by_side(bank, plan):
+        return plan.method.compute(None if base is None else base.to(plan.dtype), aligned, **parameters)
 
 
 def _inputs(

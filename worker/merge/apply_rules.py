@@ -19,10 +19,16 @@ def stays_base(plan: MergePlan, name: str) -> bool:
 
     mergekit's randomised methods are never cut short: they would draw other numbers for the tensors that follow.
     """
-    entry = plan.method.declaration
-    if entry.neutral is None or (entry.random and entry.engine is Engine.MERGEKIT):
+    neutral_setting = plan.method.declaration.neutral
+    if neutral_setting is None or draws_in_order(plan):
         return False
-    key, neutral = entry.neutral
+    key, neutral = neutral_setting
     values = plan.parameters_for(name)
     given = [values.shared[key]] if key in values.shared else [v[key] for v in values.by_input.values()]
     return all(value == neutral for value in given)
+
+
+def draws_in_order(plan: MergePlan) -> bool:
+    """Return whether the method draws from torch's global generator, tensor by tensor."""
+    entry = plan.method.declaration
+    return entry.random and entry.engine is Engine.MERGEKIT

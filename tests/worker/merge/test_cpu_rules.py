@@ -107,7 +107,7 @@ def test_variance_is_torchs() -> None:
 def test_dare_draws_what_a_bernoulli_draw_over_the_whole_tensor_draws() -> None:
     base, experts = models(2)
     torch.manual_seed(9)
-    masks = dare_masks(base, experts, Sparsified((1.0, 1.0), (0.3, 0.5)))
+    masks = dare_masks(base, experts, Sparsified((1.0, 1.0), (0.3, 0.5)))()
     torch.manual_seed(9)
     for mask, share in zip(masks, (0.3, 0.5), strict=True):
         assert mask.kept is not None

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from worker.merge.kernels.elementwise import chunks
+from worker.merge.kernels.threads import later
 
 Tensor = torch.Tensor
 _SAMPLE = 1_000_000  # mergekit's: beyond it quartiles come from a sample drawn with torch's global generator
@@ -27,14 +28,18 @@ def arcee_fusion_into(out: Tensor, base: Tensor, experts: Sequence[Tensor]) -> b
     """Take the expert's entries whose importance (|difference| times the row's KL divergence) is an upper outlier."""
     if base.ndim == 0 or not base.numel():
         return False
-    (expert,) = experts
+    drawn = torch.randint(base.numel(), (_SAMPLE,)).int() if base.numel() > _SAMPLE else None
+    later(_fuse, out, base, experts[0], drawn)
+    return True
+
+
+def _fuse(out: Tensor, base: Tensor, expert: Tensor, drawn: Tensor | None) -> None:
     divergence = torch.cat([_divergence(here, there) for _, here, there in _row_chunks(base, expert)])
-    threshold = _fence(base, expert, divergence)
+    threshold = _fence(base, expert, divergence, drawn)
     target = out.view(-1, base.shape[-1])
     for rows, here, there in _row_chunks(base, expert):
         off = there - here
         target[rows] = (off.abs().mul_(divergence[rows]) >= threshold).float().mul_(off).add_(here)
-    return True
 
 
 def _row_chunks(base: Tensor, expert: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -52,12 +57,11 @@ def _divergence(base: Tensor, expert: Tensor) -> Tensor:
     return (chance / reference).log_().mul_(chance).sum(-1, keepdim=True)
 
 
-def _fence(base: Tensor, expert: Tensor, divergence: Tensor) -> Tensor:
-    """Return median + 1.5 · (third - first quartile) of the importance, from a sample where the tensor is long."""
+def _fence(base: Tensor, expert: Tensor, divergence: Tensor, drawn: Tensor | None) -> Tensor:
+    """Return median + 1.5 · (third - first quartile) of the importance, at the places drawn or everywhere."""
     origin, other, of_row = base.reshape(-1), expert.reshape(-1), divergence.reshape(-1)
-    if base.numel() > _SAMPLE:
-        chosen = torch.randint(base.numel(), (_SAMPLE,))
-        scores = (other[chosen].float() - origin[chosen].float()).abs_().mul_(of_row[chosen // base.shape[-1]])
+    if drawn is not None:
+        scores = (other[drawn].float() - origin[drawn].float()).abs_().mul_(of_row[drawn // base.shape[-1]])
     else:
         scores = (other.float() - origin.float()).abs_().view(len(of_row), -1).mul_(divergence).view(-1)
     places = (torch.tensor([0.25, 0.5, 0.75]) * (len(scores) - 1)).long()

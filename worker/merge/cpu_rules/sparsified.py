@@ -2,19 +2,20 @@
 
 Masks are those of mergekit to the entry: random ones are drawn from torch's global generator in mergekit's order (a
 Bernoulli draw is a uniform draw below the probability), ranked ones follow torch's own sort, whose order among equal
-magnitudes decides. Only their use is chunked.
+magnitudes decides. Only their use is chunked. What is drawn is drawn when a rule is called; the rest may be done later.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 
 from worker.merge.cpu_rules.differences import delta_chunks, total
 from worker.merge.kernels.elementwise import as_numbers, elect
 from worker.merge.kernels.sort_order import sorted_between, sorted_rows
-from worker.merge.kernels.threads import side_by_side
+from worker.merge.kernels.threads import later
 
 Tensor = torch.Tensor
 _TINY = 1e-7  # mergekit rescales nothing whose L1 norm is below this
@@ -44,7 +45,7 @@ class Mask:
 
 
 Masks = list[Mask]
-Masker = Callable[[Tensor, Sequence[Tensor], Sparsified], Masks]
+Masker = Callable[[Tensor, Sequence[Tensor], Sparsified], Callable[[], Masks]]
 
 
 def sparsified_rule(masks: Masker, *, elected: bool, random: bool) -> Callable[..., bool]:
@@ -57,17 +58,24 @@ def sparsified_rule(masks: Masker, *, elected: bool, random: bool) -> Callable[.
                 _skip_draws(base, settings)
             out.copy_(base)
             return True
-        kept = masks(base, experts, settings)
-        factors = _factors(base, experts, kept, settings)
-        _combine(out, base, experts, (kept, factors, settings, elected))
+        later(_merge, out, base, experts, (masks(base, experts, settings), settings, elected))
         return True
 
     return rule
 
 
-def dare_masks(base: Tensor, experts: Sequence[Tensor], settings: Sparsified) -> Masks:
-    """Return masks that are true with probability `density`."""
-    return [Mask(None if share >= 1 else _below(base.numel(), share)) for share in settings.density[: len(experts)]]
+def _merge(
+    out: Tensor, base: Tensor, experts: Sequence[Tensor], how: tuple[Callable[[], Masks], Sparsified, bool]
+) -> None:
+    masks, settings, elected = how
+    kept = masks()
+    _combine(out, base, experts, (kept, _factors(base, experts, kept, settings), settings, elected))
+
+
+def dare_masks(base: Tensor, experts: Sequence[Tensor], settings: Sparsified) -> Callable[[], Masks]:
+    """Draw masks that are true with probability `density`."""
+    masks = [Mask(None if share >= 1 else _below(base.numel(), share)) for share in settings.density[: len(experts)]]
+    return lambda: masks
 
 
 def _below(count: int, share: float) -> Tensor:
@@ -86,26 +94,25 @@ def _skip_draws(base: Tensor, settings: Sparsified) -> None:
                 torch.rand(len(part))
 
 
-def della_masks(base: Tensor, experts: Sequence[Tensor], settings: Sparsified) -> Masks:
-    """Return masks that are true with a probability that grows with the magnitude's rank in its row."""
+def della_masks(base: Tensor, experts: Sequence[Tensor], settings: Sparsified) -> Callable[[], Masks]:
+    """Draw masks that are true with a probability that grows with the magnitude's rank in its row."""
     length = base.shape[-1] if base.ndim == 1 else base[0].numel()
-    ladders = [_ladder(length, *chances) for chances in zip(settings.density, settings.epsilon, strict=True)]
-    masks = [None if share >= 1 else torch.zeros(base.shape, dtype=torch.bool) for share in settings.density]
-    norms: list[list[tuple[Tensor, Tensor]]] = [[] for _ in experts]
-
-    def jobs() -> Iterator[_Rows]:
-        for found, x, ladder, mask in zip(norms, experts, ladders, masks, strict=True):
-            if ladder is not None and mask is not None:
-                parts = (t.reshape(-1, length).split(max(1, _ROWS // length)) for t in (base, x, mask))
-                for below, rows, kept in zip(*parts, strict=True):  # drawn here, in order
-                    yield _Rows(below, rows, kept, torch.rand(rows.shape), ladder, found)
-
-    for found, sums in side_by_side(_decide, jobs()):
-        found.append(sums)
-    return [
-        Mask(None if mask is None else mask.view(-1), _totals(found) if found else None)
-        for mask, found in zip(masks, norms, strict=True)
+    found = [
+        _drawn(base.reshape(-1, length), x.reshape(-1, length), _ladder(length, share, epsilon), kept=share > 0)
+        for x, share, epsilon in zip(experts, settings.density, settings.epsilon, strict=True)
     ]
+    return lambda: [mask() for mask in found]
+
+
+def _drawn(base: Tensor, expert: Tensor, ladder: Tensor | None, *, kept: bool) -> Callable[[], Mask]:
+    if ladder is None:
+        return lambda: Mask() if kept else Mask(torch.zeros(base.numel(), dtype=torch.bool))
+    mask = torch.empty(base.shape, dtype=torch.bool)
+    parts = (t.split(max(1, _ROWS // base.shape[1])) for t in (base, expert, mask))
+    decided: list[Future[tuple[Tensor, Tensor]]] = []
+    for below, rows, part in zip(*parts, strict=True):  # drawn here, in order
+        decided.append(later(_decide, below, rows, (part, torch.rand(rows.shape), ladder)))
+    return lambda: Mask(mask.view(-1), _totals([sums.result() for sums in decided]))
 
 
 def _ladder(length: int, density: float, epsilon: float) -> Tensor | None:
@@ -118,30 +125,21 @@ def _ladder(length: int, density: float, epsilon: float) -> Tensor | None:
     return (density - epsilon) + ladder * 2 * epsilon
 
 
-class _Rows(NamedTuple):
-    """Some rows of an expert: what to decide, and where it goes."""
-
-    base: Tensor
-    expert: Tensor
-    kept: Tensor
-    drawn: Tensor
-    ladder: Tensor
-    norms: list[tuple[Tensor, Tensor]]
-
-
-def _decide(rows: _Rows) -> tuple[list[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]:
-    """Fill in what is kept; return where the L1 norms before and after go, and the norms."""
-    magnitudes = (rows.expert.float() - rows.base.float()).abs_()
+def _decide(base: Tensor, expert: Tensor, chance: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Fill in which entries of some rows are kept, from a draw each; return their L1 norms before and after."""
+    kept, drawn, ladder = chance
+    magnitudes = (expert.float() - base.float()).abs_()
     chances = torch.empty(magnitudes.shape)
-    chances.scatter_(1, sorted_rows(magnitudes), rows.ladder.expand(magnitudes.shape))
-    rows.kept.copy_(torch.lt(rows.drawn, chances, out=chances))  # a product with numbers is faster than with booleans
-    return rows.norms, (magnitudes.sum(), magnitudes.mul_(chances).sum())
+    chances.scatter_(1, sorted_rows(magnitudes), ladder.expand(magnitudes.shape))
+    kept.copy_(torch.lt(drawn, chances, out=chances))  # a product with numbers is faster than with booleans
+    return magnitudes.sum(), magnitudes.mul_(chances).sum()
 
 
-def breadcrumbs_masks(base: Tensor, experts: Sequence[Tensor], settings: Sparsified) -> Masks:
-    """Return masks of the entries between the smallest and the `gamma` largest; experts side by side."""
-    jobs = list(zip(experts, settings.density, settings.gamma, strict=True))
-    return side_by_side(lambda job: _between(base, *job), jobs)
+def breadcrumbs_masks(base: Tensor, experts: Sequence[Tensor], settings: Sparsified) -> Callable[[], Masks]:
+    """Find masks of the entries between the smallest and the `gamma` largest."""
+    jobs = zip(experts, settings.density, settings.gamma, strict=True)
+    masks = [later(_between, base, *job) for job in jobs]
+    return lambda: [mask.result() for mask in masks]
 
 
 def _between(base: Tensor, expert: Tensor, density: float, gamma: float) -> Mask:

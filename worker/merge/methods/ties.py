@@ -14,7 +14,7 @@ import torch
 from worker.merge.kernels.elementwise import as_numbers, elect_into, working_dtype
 from worker.merge.kernels.select import Threshold, exact_threshold, keeper
 from worker.merge.kernels.sort_order import sorted_between
-from worker.merge.kernels.threads import side_by_side
+from worker.merge.kernels.threads import later
 from worker.merge.method import MergeMethod, ignored, per_expert, shared
 
 KEEP_ALL = Threshold(-1.0)
@@ -64,8 +64,8 @@ def ties_into(out: torch.Tensor, base: torch.Tensor, experts: Sequence[torch.Ten
         for x, d, w in zip(experts, settings.density, settings.weight, strict=True)
     ]
     unclear = [i for i, t in enumerate(thresholds) if t.ambiguous]
-    masks = side_by_side(lambda i: largest(base, experts[i], settings.density[i]), unclear)
-    sorted_masks = dict(zip(unclear, masks, strict=True))
+    masks = {i: later(largest, base, experts[i], settings.density[i]) for i in unclear}
+    sorted_masks = {i: mask.result() for i, mask in masks.items()}
     by_threshold = keeper(thresholds)
 
     def keep(expert: int, delta: torch.Tensor, part: slice) -> torch.Tensor:
