@@ -16,7 +16,7 @@ from worker.merge.adapter import LoraAdapter
 from worker.merge.checkpoint import Checkpoint
 from worker.merge.kernels.quantization import quantize
 from worker.merge.memory import host_memory_available
-from worker.merge.stores import DeltaStore, FileStore, MemoryStore, TensorStore, changed_names, read_tensor
+from worker.merge.stores import DeltaStore, FileStore, MappedStore, MemoryStore, TensorStore, changed_names, read_tensor
 from worker.merge.validation import Source, check_sources, mergeable_names
 
 BASE = "base"
@@ -177,7 +177,8 @@ def _stores(
             for _ in _checked(name, source, names):
                 pass
         return {name: FileStore(source) for name, source in {BASE: base, **experts}.items()}
-    stores: dict[str, TensorStore] = {BASE: MemoryStore(_placed(BASE, base, names, where))}
+    kind = MemoryStore if device.type == "cuda" else MappedStore
+    stores: dict[str, TensorStore] = {BASE: kind(_placed(BASE, base, names, where))}
     for name, source in experts.items():
         changed = changed_names(source, base.checkpoint.path, names)
         if placement is Placement.COMPRESSED:
@@ -188,7 +189,7 @@ def _stores(
             }
             stores[name] = DeltaStore(origin, deltas)
         else:
-            stores[name] = MemoryStore(_placed(name, source, changed, where), stores[BASE])
+            stores[name] = kind(_placed(name, source, changed, where), stores[BASE])
     return stores
 
 

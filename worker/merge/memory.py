@@ -1,6 +1,10 @@
-"""Peak memory of a step: the GPU allocator's, or the process's resident set where there is no GPU."""
+"""Peak memory of a step (the GPU allocator's, or the process's resident set without a GPU), and what lowers it."""
 
 import ctypes
+import mmap
+import sys
+from bisect import bisect_right
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -8,6 +12,7 @@ import torch
 
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+_MAPS = Path("/proc/self/maps")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt's names for them (glibc's malloc.h)
 _KEPT = 64 << 20
 _OF_A_CHUNK = 4 << 20  # the rows of up to seven experts
@@ -62,6 +67,36 @@ def return_freed_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def mapped_from_files(tensors: Mapping[str, torch.Tensor]) -> frozenset[str]:
+    """Return the names of the tensors that lie in files' mappings, so that their pages can be read again."""
+    if not _MAPS.exists():
+        return frozenset()
+    mappings = []
+    for line in _MAPS.read_text().splitlines():
+        addresses, _, _, _, inode, *path = line.split(maxsplit=5)
+        if inode != "0" and path and not path[0].startswith("/dev/"):
+            first, _, end = addresses.partition("-")
+            mappings.append((int(first, 16), int(end, 16)))
+
+    def mapped(tensor: torch.Tensor) -> bool:
+        place = tensor.data_ptr()
+        at = bisect_right(mappings, (place, sys.maxsize)) - 1
+        return at >= 0 and tensor.is_contiguous() and place + tensor.nbytes <= mappings[at][1]
+
+    return frozenset(name for name, tensor in tensors.items() if mapped(tensor))
+
+
+def let_go_of_pages(tensor: torch.Tensor) -> None:
+    """Take a file-mapped tensor's whole pages out of the process's memory: they stay in the system's file cache.
+
+    Only for what `mapped_from_files` names: other memory would be lost.
+    """
+    first = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    length = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE - first
+    if length > 0:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
 
 
 def host_memory_available() -> int:

@@ -3,6 +3,7 @@
 A store gives a tensor by name and nothing else; the bank decides which store fits the machine.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +11,10 @@ from typing import Protocol
 import torch
 
 from worker.merge.kernels.quantization import QuantizedTensor, add_dequantized
+from worker.merge.memory import let_go_of_pages, mapped_from_files
 from worker.merge.validation import Source
+
+_LATELY = 8  # as many tensors as are merged side by side, and a few
 
 
 class TensorStore(Protocol):
@@ -33,6 +37,30 @@ class MemoryStore:
         if name not in self._tensors and self._fallback is not None:
             return self._fallback.get(name)
         return self._tensors[name]
+
+
+class MappedStore(MemoryStore):
+    """Tensors in mapped files; pages of those not asked for lately leave the process, and come back when looked at.
+
+    Without this a merge would hold base and experts whole, though it looks at each tensor once. The system's file cache
+    keeps them in any case, as long as it has room.
+    """
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], fallback: TensorStore | None = None) -> None:
+        super().__init__(tensors, fallback)
+        self._mapped = mapped_from_files(tensors)
+        self._lately: OrderedDict[str, None] = OrderedDict()
+        for name in self._mapped:
+            let_go_of_pages(tensors[name])
+
+    def get(self, name: str) -> torch.Tensor:
+        """Return the mapped tensor."""
+        if name in self._mapped:
+            self._lately[name] = None
+            self._lately.move_to_end(name)
+            if len(self._lately) > _LATELY:
+                let_go_of_pages(self._tensors[self._lately.popitem(last=False)[0]])
+        return super().get(name)
 
 
 class FileStore:

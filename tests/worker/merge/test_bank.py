@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -22,6 +23,8 @@ from worker.merge.apply import merge_into, merge_tensors, resolve, write_targets
 from worker.merge.bank import ExpertBank, ModelRef, Placement, choose_placement
 from worker.merge.checkpoint import Checkpoint
 from worker.merge.export import ExportOptions, export
+from worker.merge.memory import mapped_from_files, resident_mb
+from worker.merge.stores import MappedStore
 from worker.merge.targets import FUSED, checksum, probe, resident_targets
 
 EXPERTS = ("expert1", "expert2", "expert3")
@@ -313,3 +316,20 @@ def test_bad_recipes_change_nothing(problem: str, llama_dir: Path) -> None:
     with pytest.raises(InvalidInputError, match=message):
         merge_into(model, bank, Recipe(method="x", config=recipe().config | change))
     assert checksum(model.named_parameters()) == before
+
+
+def test_mapped_tensors_not_asked_for_lately_leave_the_process(tmp_path: Path) -> None:
+    count, size = 40, 1 << 20
+    save_file({f"t{i}": torch.full((size,), float(i)) for i in range(count)}, tmp_path / "model.safetensors")
+    tensors = {}
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+    tensors["made"] = torch.arange(size)
+    assert mapped_from_files(tensors) == {f"t{i}" for i in range(count)}
+    store = MappedStore(tensors)
+    before = resident_mb()
+    for name in [f"t{i}" for i in range(count)] * 2:
+        assert float(store.get(name).sum()) == float(name[1:]) * size
+    held = resident_mb() - before
+    assert held < 12 * size * 4 / 1e6  # eight of forty, and what the sums took
+    assert torch.equal(store.get("made"), torch.arange(size))
