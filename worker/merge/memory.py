@@ -56,7 +56,7 @@ def keep_freed_memory() -> bool:
     page faults that follow cost a third of the processor time again (measured with one thread). Longer buffers, a whole
     tensor's, still go back at once.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(_libc(), "mallopt", None)
     if mallopt is None:
         return False
     return bool(mallopt(_MMAP_THRESHOLD, _OF_A_CHUNK)) and bool(mallopt(_TRIM_THRESHOLD, _KEPT))
@@ -64,7 +64,7 @@ def keep_freed_memory() -> bool:
 
 def return_freed_memory() -> None:
     """Give what `keep_freed_memory` kept back to the kernel, but for what other threads' arenas end with."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    trim = getattr(_libc(), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
@@ -96,7 +96,12 @@ def let_go_of_pages(tensor: torch.Tensor) -> None:
     first = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
     length = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE - first
     if length > 0:
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
+        _libc().madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
 
 
 def host_memory_available() -> int:
