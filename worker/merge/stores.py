@@ -3,18 +3,16 @@
 A store gives a tensor by name and nothing else; the bank decides which store fits the machine.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakValueDictionary, finalize
 
 import torch
 
 from worker.merge.kernels.quantization import QuantizedTensor, add_dequantized
 from worker.merge.memory import let_go_of_pages, mapped_from_files
 from worker.merge.validation import Source
-
-_LATELY = 8  # as many tensors as are merged side by side, and a few
 
 
 class TensorStore(Protocol):
@@ -40,7 +38,7 @@ class MemoryStore:
 
 
 class MappedStore(MemoryStore):
-    """Tensors in mapped files; pages of those not asked for lately leave the process, and come back when looked at.
+    """Tensors in mapped files, lent: when nobody holds one any more its pages leave the process, until the next loan.
 
     Without this a merge would hold base and experts whole, though it looks at each tensor once. The system's file cache
     keeps them in any case, as long as it has room.
@@ -49,18 +47,20 @@ class MappedStore(MemoryStore):
     def __init__(self, tensors: Mapping[str, torch.Tensor], fallback: TensorStore | None = None) -> None:
         super().__init__(tensors, fallback)
         self._mapped = mapped_from_files(tensors)
-        self._lately: OrderedDict[str, None] = OrderedDict()
+        self._lent: WeakValueDictionary[str, torch.Tensor] = WeakValueDictionary()
         for name in self._mapped:
             let_go_of_pages(tensors[name])
 
     def get(self, name: str) -> torch.Tensor:
-        """Return the mapped tensor."""
-        if name in self._mapped:
-            self._lately[name] = None
-            self._lately.move_to_end(name)
-            if len(self._lately) > _LATELY:
-                let_go_of_pages(self._tensors[self._lately.popitem(last=False)[0]])
-        return super().get(name)
+        """Return the mapped tensor: the same object to all who hold it at once."""
+        tensor = super().get(name)
+        if name not in self._mapped:
+            return tensor
+        lent = self._lent.get(name)
+        if lent is None:
+            lent = self._lent[name] = tensor.view_as(tensor)
+            finalize(lent, let_go_of_pages, tensor).atexit = False
+        return lent
 
 
 class FileStore:
