@@ -67,11 +67,14 @@ def test_few_jobs_are_taken_ahead() -> None:
 
     thread = threading.Thread(target=giver)
     thread.start()
-    time.sleep(0.3)
+    deadline = time.monotonic() + 20
+    while len(given) < 9 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)  # time for one too many
     ahead = len(given)
     gate.set()
     thread.join()
-    assert 3 <= ahead <= 9 < len(given) == 40
+    assert (ahead, len(given)) == (9, 40)
 
 
 @pytest.mark.usefixtures("three_threads")
