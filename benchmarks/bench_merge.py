@@ -2,9 +2,10 @@
 
 On CPU the same recipes are also run by mergekit's command line plus loading its result, on a synthetic Gemma-2 shaped
 checkpoint (`--size small`). Ours is the median of three (of one where it takes over 8 s); imports aren't counted, a
-worker pays them once. `peak_mb` is the peak resident set, bank and model in it, above that of the same process when it
-has imported everything and merged a tiny checkpoint; mergekit's is that of the whole process. CPU seconds tell how far
-other processes disturbed a line. `--size 1b --without-mergekit` shows what memory grows with the model.
+worker pays them once. `peak_mb` is the peak resident set (the model, what is in work of the bank, the rule's own; the
+system's file cache isn't in it) above that of the same process when it has imported everything and merged a tiny
+checkpoint; mergekit's is that of the whole process. CPU seconds tell how far other processes disturbed a line. `--size
+1b --without-mergekit` shows what memory grows with the model.
 
 On a GPU the weights are made on the device (`--size 9b`: Gemma-2-9B); mergekit isn't needed there, nor pydantic.
 `--placement compressed` keeps experts as 4-bit deltas (80 GB machines), `auto` does so where base, experts and model
