@@ -222,6 +222,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--memory-share", type=float, default=0.7, help="vllm: its part of the GPU, less the bank's")
     parser.add_argument("--no-sample-seeds", action="store_true", help="vllm: one generator for all rows")
+    parser.add_argument("--vllm-sampler", action="store_true", help="vllm: draw by its own sampler, not by ours")
     parser.add_argument("--plain-problems", type=int, default=0, help="transformers: also time plain generate on these")
     parser.add_argument("--methods", nargs="*", default=["linear", "task_arithmetic", "ra_dare_linear", "ra_ties"])
     parser.add_argument("--out", type=Path, help="folder to keep every line in")

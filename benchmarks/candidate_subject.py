@@ -65,7 +65,8 @@ class Subject:
                 folder, EngineOptions(rows=options.rows, memory_share=options.memory_share), load_format="dummy",
                 max_model_len=1024, worker_extension_cls=EXTENSION,
             )  # fmt: skip
-        engine = module.VllmEngine(llm, tokenizer, frozenset(), seeded=not options.no_sample_seeds)
+        how = {"seeded": not options.no_sample_seeds, "own_draw": not options.vllm_sampler}
+        engine = module.VllmEngine(llm, tokenizer, frozenset(), **how)
         engine._everywhere("candidate_hold_random", options.size, 3, options.placement)
         return engine
 

@@ -56,6 +56,7 @@ WAIVERS: dict[tuple[str, str], str] = {
     ("except", "worker/evaluate.py:_work"): "a generating thread's edge: raised where the completions are read",
     ("parameters", "worker/evaluate_cli.py:command"): "a command's options are its parameters",
     ("parameters", "worker/generate/fused_attention.py:_kernel"): _KERNEL,
+    ("parameters", "worker/generate/nucleus.py:_kernel"): _KERNEL,
     ("parameters", "worker/merge/kernels/triton_linear.py:_mix"): _KERNEL,
     ("parameters", "worker/merge/kernels/triton_rules.py:_delta"): _KERNEL,
     ("parameters", "worker/merge/kernels/triton_rules.py:_merge"): _KERNEL,

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 import torch
 
+from worker.generate.draw_rows import DrawRows
 from worker.generate.forward import Forward
 from worker.generate.kv_cache import PrefillCache
 from worker.generate.port import Completion, GenerationRequest
-from worker.generate.sampling import DrawRows, draw_tokens
+from worker.generate.sampling import draw_tokens
 from worker.generate.stops import Decoder, Growing
 
 MIN_PREFIX = 16

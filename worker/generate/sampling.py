@@ -2,33 +2,25 @@
 
 A sort of the whole vocabulary is the dear part of top-p, and almost never needed: the nucleus lies in a few candidates.
 Which candidates are looked at depends on the device, what is drawn does not: rows whose candidates do not hold the
-nucleus fall back to the whole vocabulary.
+nucleus fall back to the whole vocabulary. On a GPU a kernel of our own does it, where it compiles.
 """
 
+import logging
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
+from worker.generate import nucleus
+from worker.generate.draw_rows import DrawRows
 from worker.generate.noise import gumbel
 
 TOP_CANDIDATES = 256
 # exp(-NEGLIGIBLE) summed over a vocabulary of a million is 1e-7: below float32's resolution beside the best token's 1.
 NEGLIGIBLE = 30.0
 MAX_SPARSE = 1024
-
-
-@dataclass(slots=True)
-class DrawRows:
-    """Per-row parameters, each of shape [rows] on the logits' device; temperature 0 is greedy."""
-
-    temperature: torch.Tensor
-    top_p: torch.Tensor
-    seeds: torch.Tensor
-    steps: torch.Tensor
-
-    def select(self, rows: torch.Tensor) -> "DrawRows":
-        """Return the parameters of some rows."""
-        return DrawRows(self.temperature[rows], self.top_p[rows], self.seeds[rows], self.steps[rows])
+_TRIED = 64
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -44,11 +36,28 @@ def draw_tokens(logits: torch.Tensor, rows: DrawRows, *, sampled: bool) -> torch
     """Return one token id a row (int64 [rows]) from logits [rows, vocabulary]; `sampled` is False if all are greedy."""
     if not sampled:
         return logits.argmax(-1)
+    if in_one_launch(logits.device):
+        return nucleus.draw(logits, rows)
     tokens, held = _draw(_candidates(logits, rows.temperature), rows)
     if not bool(held.all()):
         missed = (~held).nonzero()[:, 0]
         tokens[missed] = _draw(_everything(logits[missed], rows.temperature[missed]), rows.select(missed))[0]
     return tokens
+
+
+@cache
+def in_one_launch(device: torch.device) -> bool:
+    """Say whether the kernel works on this device and draws what sorting draws."""
+    logits = 3 * torch.randn((_TRIED, 5000), generator=torch.Generator(device).manual_seed(0), device=device)
+    numbers = torch.arange(_TRIED, device=device)
+    rows = DrawRows((numbers % 4) / 2, torch.full((_TRIED,), 0.95, device=device), numbers, numbers)
+    drawn = nucleus.attempt(logits, rows)
+    if drawn is None:
+        return False
+    differ = int((drawn != _draw(_everything(logits, rows.temperature), rows)[0]).sum())
+    if differ:
+        _log.warning("the sampling kernel drew %d of %d tokens otherwise than sorting: not used", differ, _TRIED)
+    return not differ
 
 
 def _draw(among: _Candidates, rows: DrawRows) -> tuple[torch.Tensor, torch.Tensor]:

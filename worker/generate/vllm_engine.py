@@ -34,9 +34,14 @@ _ENVIRONMENT = {"VLLM_USE_FLASHINFER_SAMPLER": "0", "VLLM_NO_USAGE_STATS": "1", 
 
 
 class VllmEngine:
-    """A model served by vLLM in this process's child; its weights change by `merge` or `load_candidate`."""
+    """A model served by vLLM in this process's child; its weights change by `merge` or `load_candidate`.
 
-    def __init__(self, llm: Any, tokenizer: Any, eos_ids: frozenset[int], *, seeded: bool = True) -> None:
+    `own_draw` replaces vLLM's sampler by ours where that is possible (worker.generate.vllm_sampler).
+    """
+
+    def __init__(
+        self, llm: Any, tokenizer: Any, eos_ids: frozenset[int], *, seeded: bool = True, own_draw: bool = True
+    ) -> None:
         self._llm = llm
         self.tokenizer: Tokenizer = tokenizer
         self.eos_ids = eos_ids
@@ -44,6 +49,7 @@ class VllmEngine:
         self._calls = 0
         self._seeded = seeded
         self.context = int(llm.llm_engine.model_config.max_model_len)
+        self._draws = "ours" if own_draw and self._everywhere("candidate_draw") else "vllm"
 
     @classmethod
     def load(
@@ -159,6 +165,7 @@ class VllmEngine:
             "device": "cuda",
             "dtype": str(config.dtype).removeprefix("torch."),
             "rows": int(self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs),
+            "sampler": self._draws,
         }
 
     def close(self) -> None:
@@ -174,12 +181,15 @@ def start(path: str | Path, options: EngineOptions, **settings: Any) -> Any:
     """Start vLLM with what evaluation needs: no tokenizer inside, cached prefixes, our worker extension."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    rows = options.rows or _ROWS
     defaults: dict[str, Any] = {
         "model": str(path),
         "revision": options.revision,
         "skip_tokenizer_init": True,
         "dtype": options.dtype or "bfloat16",
-        "max_num_seqs": options.rows or _ROWS,
+        "max_num_seqs": rows,
+        # vLLM records graphs of up to 512 rows; of more it launches every kernel from the host, which is slower.
+        "compilation_config": {"max_cudagraph_capture_size": rows},
         "gpu_memory_utilization": options.memory_share,
         "enable_prefix_caching": True,
         "worker_extension_cls": EXTENSION,

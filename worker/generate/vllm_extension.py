@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from worker.generate.vllm_sampler import replace_draw
 from worker.merge.apply import resolve, write_targets
 from worker.merge.bank import ExpertBank, ModelRef, Placement
 from worker.merge.memory import peak_mb, reset_peak
@@ -36,6 +37,10 @@ class CandidateWeights:
     def _candidate_model(self) -> torch.nn.Module:
         model: torch.nn.Module = self.model_runner.get_model()
         return model
+
+    def candidate_draw(self) -> bool:
+        """Draw tokens as the transformers engine does, faster than vLLM; return whether that is possible here."""
+        return replace_draw(self.model_runner)
 
     def candidate_hold(
         self, base: Mapping[str, Any], experts: Mapping[str, Mapping[str, Any]], placement: str = "auto"

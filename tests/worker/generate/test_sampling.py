@@ -4,8 +4,9 @@ from scipy.stats import chisquare
 from transformers import TopPLogitsWarper
 
 from worker.generate import sampling
+from worker.generate.draw_rows import DrawRows
 from worker.generate.noise import gumbel
-from worker.generate.sampling import DrawRows, draw_tokens
+from worker.generate.sampling import draw_tokens
 
 
 def rows_of(count: int, temperature: float, top_p: float, seed: int = 0) -> DrawRows:
