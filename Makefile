@@ -96,7 +96,7 @@ bench-generate: $(READY) ## compare our generation with plain generate at batch 
 bench-merge: $(READY) ## time every merging method (CPU: against mergekit's command line; GPU: at Gemma-2-9B size)
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_merge.py
 
-bench-candidate: $(READY) ## time one candidate from recipe to pass@1 (GPU: at Gemma-2-9B size; ENGINE=vllm, PLACEMENT=pinned)
+bench-candidate: $(READY) ## time one candidate from recipe to pass@1 (GPU: at Gemma-2-9B size, with vLLM where it is installed; ENGINE=transformers, PLACEMENT=pinned)
 	@[ -f .state/candidate/tokenizer.json ] || $(BIN)/python -m benchmarks.bench_candidate --prepare $(DATA)
 	@$(BIN)/python -m benchmarks.bench_candidate $(if $(ENGINE),--engine $(ENGINE)) $(if $(PLACEMENT),--placement $(PLACEMENT))
 

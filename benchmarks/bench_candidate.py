@@ -48,6 +48,8 @@ DATA = ROOT / ".state" / "candidate"
 PROBLEMS = "HumanEvalPlus-OriginFmt.jsonl.gz"
 # From here on base and compressed experts leave room for the caches of some hundred rows.
 LARGE_GPU = 120 << 30
+# More than these outgrow vLLM's cache beside base and compressed experts.
+MOST_ROWS = 640
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prepare", type=Path, nargs="?", const=ROOT.parent / "shared" / "data", metavar="SOURCE")
     parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--engine", choices=("transformers", "vllm"), default="transformers")
+    parser.add_argument("--engine", choices=("transformers", "vllm"), help="default: vllm on a GPU that has it")
     parser.add_argument("--size", choices=SIZES, default="9b" if torch.cuda.is_available() else "tiny")
     parser.add_argument(
         "--placement", choices=("auto", "gpu", "pinned", "compressed"), default="auto",
@@ -216,7 +218,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--problems", type=int, default=164)
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--max-length", type=int, default=512)
-    parser.add_argument("--rows", type=int)
+    parser.add_argument("--rows", type=int, help="samples at once; default: 640 for vllm on a large GPU")
     parser.add_argument("--graders", type=int, help="grading processes; default: half the cores")
     parser.add_argument("--tier", help="sandbox of the grader; default: bubblewrap, or what works here (shown)")
     parser.add_argument("--seed", type=int, default=0)
@@ -238,11 +240,14 @@ def main() -> None:
     if options.prepare is not None:
         prepare(options.prepare, options.data)
         return
+    options.engine = options.engine or ("vllm" if _gpu_bytes() and importlib.util.find_spec("vllm") else "transformers")
     options.lines, options.costs, options.done = None, {}, 0
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         options.lines = options.out / f"candidate-{options.engine}.jsonl"
     options.name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    if options.rows is None and options.engine == "vllm" and _gpu_bytes() >= LARGE_GPU:
+        options.rows = MOST_ROWS
     if options.placement == "auto":
         options.placement = "compressed" if _gpu_bytes() >= LARGE_GPU else "pinned"
     options.tier = options.tier or ("subprocess" if available_tiers()["bubblewrap"] else "bubblewrap")
