@@ -14,6 +14,8 @@ SANDBOX_READY := $(SANDBOX_ENV)/.ready
 DISK_GB := 9
 # Each process of the tests has a database and models of its own.
 TEST_PROCESSES ?= 4
+# Where nobody may write bytecode every process compiles what it imports anew: 8.6 s in place of 5.6 for a worker's models.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
