@@ -143,6 +143,8 @@ def draw(logits: torch.Tensor, rows: DrawRows) -> torch.Tensor:
     """Return one token id a row (int64 [rows]) from logits [rows, vocabulary] whose last axis is contiguous."""
     count, size = logits.shape
     drawn = torch.empty(count, dtype=torch.int64, device=logits.device)
+    if not count:
+        return drawn
     lists = torch.empty((count, _ROOM), dtype=torch.int32, device=logits.device)
     _kernel[(count,)](
         logits, logits.stride(0), rows.temperature, rows.top_p, rows.seeds, rows.steps, lists, drawn, size,

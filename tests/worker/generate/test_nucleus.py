@@ -36,6 +36,7 @@ for dtype in (torch.float32, torch.bfloat16):
     masked[:, ::3] = -torch.inf
     check(masked[:, 7:2500], [0.5, 3.0], [0.95])  # rows that don't lie one after the other
     check(logits[:, :5], [1.0], [0.99])
+    check(logits[:0], [1.0], [0.99])
     nucleus._ROOM = 16  # candidates have no room: the whole vocabulary is looked at again
     check(logits, [0.2, 2.0], [0.95, 0.999])
     nucleus._ROOM = 1 << 14
