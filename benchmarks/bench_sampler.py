@@ -61,12 +61,11 @@ def measure(kind: str, dtype: torch.dtype, count: int, vocabulary: int) -> dict[
     logits = logits.to(dtype)
     rows = DrawRows(torch.full_like(logits[:, 0], 0.2, dtype=torch.float32), torch.full((count,), 0.95, device=device),
                     numbers * 10**12, numbers)  # fmt: skip
-    by_sorting = sampling._draw(sampling._everything(logits, rows.temperature), rows)[0]
     theirs = vllms(logits, rows)
     return {
         "bench": "sampler", "kind": kind, "dtype": str(dtype).removeprefix("torch."), "rows": count,
         "vocabulary": vocabulary, "device": torch.cuda.get_device_name(),
-        "same": int((nucleus.draw(logits, rows) == by_sorting).sum()),
+        "same": int((nucleus.draw(logits, rows) == sampling.by_sorting(logits, rows)).sum()),
         "ours_ms": milliseconds(lambda: nucleus.draw(logits, rows)),
         "top_k_ms": milliseconds(lambda: sampling._draw(sampling._by_top(logits, rows.temperature), rows)),
         "vllm_ms": milliseconds(theirs) if theirs else None, "copy_ms": milliseconds(logits.clone),
